@@ -1,0 +1,26 @@
+"""fingerpost: learning signals, and the audit that says whether they point the right way.
+
+Subpackages load at first use, so importing fingerpost never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fingerpost import audit, credit, experiments, lab
+
+__all__ = ["__version__", "audit", "credit", "experiments", "lab"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
