@@ -7,6 +7,8 @@ received (shape or value), and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FingerpostError(Exception):
     """Base of every error that fingerpost raises on purpose."""
@@ -38,3 +40,24 @@ class RunError(FingerpostError):
 
 class ConfigError(FingerpostError, ValueError):
     """A command line or configuration is wrong; shown in one line, exit status 2."""
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Suggests the candidate nearest to `word`, as the end of an error message.
+
+    Args:
+      word: What was asked for and not found.
+      candidates: What could have been meant.
+
+    Returns:
+      ``"; did you mean 'x'?"``, or nothing when no candidate is near.
+
+    >>> did_you_mean("rnu", ["run", "report"])
+    "; did you mean 'run'?"
+    >>> did_you_mean("zebra", ["run", "report"])
+    ''
+    """
+    from difflib import get_close_matches  # costs milliseconds, and only a mistake needs it
+
+    near = get_close_matches(word, list(candidates), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,106 @@
+"""The experiments: one row here and one file each. Importing this costs nothing: no torch, no numpy.
+
+An experiment is a module with ``Config`` (a frozen dataclass), ``PRESETS`` and ``run(config, run)``; see
+``docs/architecture.md``. A user's own file of that shape does as well.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+from fingerpost.errors import ConfigError, did_you_mean
+
+__all__ = ["EXPERIMENTS", "Entry", "find_experiment", "load_experiment"]
+
+
+class Entry(NamedTuple):
+    """A row of the registry.
+
+    Args:
+      name: What is typed: ``fingerpost run <name>``.
+      module: The dotted name of its module, or the path of a user's own file.
+      title: A heading, without a full stop.
+      summary: What it measures, in a sentence.
+      systems: The systems of fingerpost that it uses.
+    """
+
+    name: str
+    module: str
+    title: str
+    summary: str
+    systems: tuple[str, ...]
+
+
+EXPERIMENTS: dict[str, Entry] = {
+    row.name: row
+    for row in (
+        Entry(
+            "ep-synthetic",
+            "fingerpost.experiments.ep_synthetic",
+            "Equilibrium propagation on a made-up task",
+            "The credit's two limits and its sign, measured where the exact gradient is known.",
+            ("credit",),
+        ),
+        Entry(
+            "ep-digits",
+            "fingerpost.experiments.ep_digits",
+            "Equilibrium propagation on handwritten digits",
+            "Trains a deep network with the sign bug, its fix and backpropagation, and audits each.",
+            ("credit",),
+        ),
+        Entry(
+            "ep-mnist",
+            "fingerpost.experiments.ep_mnist",
+            "Equilibrium propagation on MNIST",
+            "The same comparison on 28×28 images, read from files that you give with --data.",
+            ("credit",),
+        ),
+        Entry(
+            "audit-power",
+            "fingerpost.experiments.audit_power",
+            "What the audit can see",
+            "Coverage of its intervals, false names on healthy nets, detection and naming of each fault.",
+            (),
+        ),
+    )
+}
+
+
+def find_experiment(name_or_path: str) -> Entry:
+    """Finds an experiment without importing it.
+
+    Args:
+      name_or_path: A registered name, or the path of a user's own file (it ends in ``.py``).
+
+    Raises:
+      ConfigError: If there is no such experiment; the message suggests the nearest name.
+
+    >>> find_experiment("ep-digits").systems
+    ('credit',)
+    """
+    if name_or_path in EXPERIMENTS:
+        return EXPERIMENTS[name_or_path]
+    if name_or_path.endswith(".py"):
+        from fingerpost.experiments.loading import entry_of_file
+
+        return entry_of_file(name_or_path)
+    hint = did_you_mean(name_or_path, EXPERIMENTS) or "; fingerpost list names them; your own is a path ending in .py"
+    raise ConfigError(f"there is no experiment {name_or_path!r}{hint}")
+
+
+def load_experiment(name_or_path: str) -> ModuleType:
+    """Imports an experiment and checks that it has the shape of one. Does not import torch by itself.
+
+    Args:
+      name_or_path: A registered name, or the path of a user's own file (it ends in ``.py``).
+
+    Returns:
+      The module, with ``Config``, ``PRESETS`` and ``run``.
+
+    Raises:
+      ConfigError: If there is no such experiment, it cannot be imported, or a part is missing or wrong.
+    """
+    from fingerpost.experiments.loading import load_entry
+
+    return load_entry(find_experiment(name_or_path))
