@@ -1,0 +1,158 @@
+"""An audit report on the page: the verdict as a banner, its faults in sentences, every layer's figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fingerpost._table import Table, format_interval, format_number
+from fingerpost.errors import RunError
+from fingerpost.lab.report.markup import Markup, tag
+from fingerpost.lab.report.tables import table_block
+
+_SHAPES = {
+    "EXACT": ("good", "✓"),
+    "ALIGNED": ("good", "✓"),
+    "UNBIASED_NOISY": ("good", "✓"),
+    "BIASED": ("fair", "△"),
+    "NULL": ("bad", "✗"),
+    "FAULT": ("bad", "✗"),
+}
+_UNDECIDED = ("unsure", "?")
+_HEADINGS = {
+    "gamma": "Γ",
+    "batch_gamma": "batch Γ",
+    "rho": "ρ",
+    "rho_exact": "ρ of the exact gradient",
+    "probe": "directional probe",
+    "scale": "scale",
+}
+
+
+def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
+    """Renders one audit report.
+
+    Args:
+      row: The row of ``contents.json``, for its title and caption.
+      text: The file that ``AuditReport.to_json`` gave; missing figures are left out.
+      anchor: The id of the block.
+
+    Raises:
+      RunError: If the text is not an audit report.
+    """
+    report = _parse(text)
+    title = str(row.get("title") or row.get("name") or "Audit")
+    verdict = report["verdict"]
+    caption = row.get("caption")
+    return tag(
+        "section",
+        tag("h4", title, id=anchor),
+        tag("p", str(caption)) if caption else None,
+        _banner(verdict),
+        _faults(verdict.get("faults")),
+        _layers(report.get("layers"), title),
+        _facts(report),
+        class_="audit",
+        aria_labelledby=anchor,
+    )
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        report = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"the audit report is not JSON: {error}") from error
+    if not isinstance(report, dict) or not isinstance(report.get("verdict"), dict):
+        raise RunError("the file is not an audit report: it has no verdict")
+    return report
+
+
+def _banner(verdict: Mapping[str, Any]) -> Markup:
+    name = str(verdict.get("name") or "no verdict")
+    kind, shape = _SHAPES.get(name, _UNDECIDED)
+    faults = [str(fault.get("name")) for fault in _dicts(verdict.get("faults"))]
+    full = f"{name}({', '.join(faults)})" if name == "FAULT" and faults else name
+    return tag(
+        "p",
+        tag("span", shape, class_="shape", aria_hidden="true"),
+        tag("span", tag("strong", full), tag("span", str(verdict.get("reason") or ""), class_="reason"), class_="words"),
+        class_=f"banner banner-{kind}",
+    )
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _faults(faults: Any) -> Markup | None:
+    items = [_fault(fault) for fault in _dicts(faults)]
+    return tag("ul", *items, class_="faults") if items else None
+
+
+def _fault(fault: Mapping[str, Any]) -> Markup:
+    layers = ", ".join(str(layer) for layer in fault.get("layers") or [])
+    explained = fault.get("explained")
+    details = [f"layers {layers}"] if layers else []
+    if isinstance(explained, (int, float)):
+        details.append(f"explains {100 * explained:.0f} % of the residual")
+    tail = f" ({'; '.join(details)})" if details else ""
+    return tag("li", tag("strong", str(fault.get("name"))), f": {fault.get('sentence') or 'no sentence given'}{tail}")
+
+
+def _layers(layers: Any, title: str) -> Markup | None:
+    rows = _dicts(layers)
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for row in rows for name in _figures(row)))
+    extra = [("samples", "samples"), ("set_aside", "set aside"), ("verdict", "verdict")]
+    shown = [(key, heading) for key, heading in extra if any(row.get(key) is not None for row in rows)]
+    columns = ["layer", *(_HEADINGS.get(name, name.replace("_", " ")) for name in names), *(h for _, h in shown)]
+    cells = [
+        [row.get("name"), *(_figure(_figures(row).get(name)) for name in names), *(_plain(row.get(k)) for k, _ in shown)]
+        for row in rows
+    ]
+    return table_block(Table(columns, cells, caption="Figures by layer, each with its interval."), f"{title}: layers")
+
+
+def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    figures = row.get("figures")
+    return figures if isinstance(figures, dict) else {}
+
+
+def _figure(figure: Any) -> str | None:
+    if not isinstance(figure, dict):
+        return _plain(figure)
+    value, low, high = (figure.get(key) for key in ("value", "low", "high"))
+    if value is None:
+        return None
+    interval = f" {format_interval((low, high))}" if _numbers(low, high) else ""
+    return format_number(value, 4) + interval
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = value.get("name") or json.dumps(value, ensure_ascii=False)
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _facts(report: Mapping[str, Any]) -> Markup | None:
+    rows = [
+        [part, key.replace("_", " "), _figure(value)]
+        for part in ("cost", "settings")
+        for key, value in _mapping(report.get(part)).items()
+    ]
+    if not rows:
+        return None
+    table = table_block(Table(["", "what", "value"], rows, caption="What the audit cost and how it was set."), "audit")
+    return tag("details", tag("summary", "Cost and settings"), table)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+

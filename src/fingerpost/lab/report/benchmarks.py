@@ -1,0 +1,56 @@
+"""Benchmarks on the page: ours beside each peer and the floor, with the target and whether it is met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fingerpost._table import Table
+from fingerpost.errors import RunError
+from fingerpost.lab.files import read_json
+from fingerpost.lab.report.markup import Markup, tag
+from fingerpost.lab.report.tables import table_block
+
+_ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio", "target", "holds")
+
+
+def benchmarks_section(folder: Path) -> Markup | None:
+    """Renders every ``*.json`` of a folder of benchmark results; None when there is none.
+
+    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names what was
+    timed: ``system, case, ours, peer, floor, ratio, target, holds, unit``, and whatever else it carries.
+    """
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not files:
+        return None
+    heading = tag("h2", "Benchmarks", id="benchmarks-title")
+    lead = tag("p", "Ours and each peer on the same work, taken in turn; the floor is the least that the work can cost.", class_="lead")
+    return tag(
+        "section", heading, lead, *(_file(path) for path in files), id="benchmarks", aria_labelledby="benchmarks-title"
+    )
+
+
+def _file(path: Path) -> Markup:
+    try:
+        table = _table(read_json(path), path.stem)
+    except (RunError, RecursionError) as error:
+        return tag("div", tag("p", f"{path.name} cannot be shown: {error}"), class_="notice", role="note")
+    return table_block(table, f"benchmark-{path.stem}")
+
+
+def _table(content: Any, name: str) -> Table:
+    whole: Mapping[str, Any] = content if isinstance(content, dict) else {"rows": content}
+    rows = whole.get("rows")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise RunError("it holds no rows of results")
+    found = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [key for key in _ORDER if key in found] + [key for key in found if key not in _ORDER]
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    title, caption = str(whole.get("title") or name), str(whole.get("caption") or "")
+    return Table([column.replace("_", " ") for column in columns], cells, title, caption)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
