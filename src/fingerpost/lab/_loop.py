@@ -1,4 +1,4 @@
-"""The parts of the training loop: one update, the average, the judge of evaluations, the keeper of checkpoints."""
+"""The parts of the training loop: one update, the average, the judge, the keeper of checkpoints."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Loop:
         return values
 
     def evaluate(self, evaluate: Callable[[Any], Mapping[str, Any]], seed: int) -> dict[str, Any]:
-        """Evaluates the model, or its average where there is one, without a trace on the random generators."""
+        """Evaluates the model, or its average where there is one, and leaves the random generators alone."""
         with rng.isolated_rng(seed, "evaluate", self.step), torch.no_grad():
             if self.average is None:
                 return numbers(evaluate(self.model))

@@ -83,8 +83,7 @@ class Claim:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the row of ``claims.json``; a non-finite number becomes null."""
-        names = ["name", "statement", "source", "expected", "low", "high", "measured", "interval", "unit",
-        "note"] row = {name: getattr(self, name) for name in names}
+        row = {field.name: getattr(self, field.name) for field in fields(self)[:-1]}
         return jsonable({**row, "holds": self.holds, "decided_by": self.decided_by})
 
     @classmethod

@@ -80,7 +80,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """Returns `value` as strict JSON can hold it: a non-finite float becomes null, a tuple a list, a path a string.
+    """Returns `value` as strict JSON can hold it: NaN and infinity become null, a tuple a list.
 
     Args:
       value: Nested mappings, sequences, strings, numbers (NumPy and torch scalars too), booleans, None.
@@ -94,12 +94,12 @@ def jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
-        return [jsonable(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "tolist"):
         return jsonable(value.tolist())
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
+        return [jsonable(item) for item in value]
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
 
 
@@ -130,7 +130,7 @@ def sha256(path: Path) -> str:
 
 
 def whole_length(path: Path) -> int:
-    """Returns how many bytes of a line file are whole lines: a torn last line (a kill, a full disk) is left out."""
+    """Returns how many bytes of a line file are whole lines; a torn last line is left out."""
     if not path.exists():
         return 0
     content = path.read_bytes()

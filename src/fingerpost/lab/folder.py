@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """``completed``, ``interrupted``, ``error: …``, ``running``, or ``killed`` (no exit reason, no writer)."""
+        """``completed``, ``interrupted``, ``error: …``; without a reason ``running`` or ``killed``."""
         reason = self.manifest.get("exit")
         if reason is not None:
             return str(reason)

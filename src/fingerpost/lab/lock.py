@@ -31,7 +31,7 @@ class FolderLock:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise RunError(
-                f"{folder} is being written by another run (process {holder}); wait for it, or use another folder"
+                f"{folder} is being written by process {holder}; wait for it, or use another folder"
             ) from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)

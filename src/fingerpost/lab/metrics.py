@@ -42,7 +42,7 @@ class MetricsFile:
             os.ftruncate(self._descriptor, self._length)
 
     def append(self, row: bytes) -> None:
-        """Puts `row` at the cursor, unless it stands there already; after a kill of this process it is kept."""
+        """Puts `row` at the cursor, unless it stands there already; a kill does not lose it."""
         end = self.cursor + len(row)
         with naming_the_path(self.path):
             if end > self._length or os.pread(self._descriptor, len(row), self.cursor) != row:
@@ -64,8 +64,8 @@ class MetricsFile:
         """
         if offset > self._length:
             raise RunError(
-                f"{self.path} has {self._length} bytes of whole lines, fewer than the {offset} that were on disk when "
-                "the run was saved; it was cut or replaced, so the run cannot be resumed: start it in a new folder"
+                f"{self.path} has {self._length} bytes of whole lines, fewer than the {offset} of "
+                "the last save; it was cut or replaced, or the code changed: start the run in a new folder"
             )
         self.cursor = offset
 

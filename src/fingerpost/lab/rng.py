@@ -26,7 +26,7 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def get_states() -> dict[str, Any]:
-    """Returns the states of Python's, NumPy's and torch's (CPU and CUDA) global generators, of those loaded."""
+    """Returns the states of the global generators of Python, NumPy and torch (CPU, CUDA), where loaded."""
     states: dict[str, Any] = {"python": random.getstate()}
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:

@@ -146,7 +146,8 @@ class Run:
             asked["experiment"], asked["config"]
         ):
             raise RunError(
-                f"{path} holds a run of {facts['experiment']!r} with {_difference(facts, asked)}; use another folder"
+                f"{path} holds a run of {facts['experiment']!r} with {_difference(facts, asked)}; "
+                "use another folder"
             )
         if facts.get("exit") == "completed":
             return cls(path, facts, None)
@@ -198,7 +199,7 @@ class Run:
         self._show(kind="figure", name=name, path=path, title=title, caption=caption)
 
     def table(self, name: str, table: Table, show: bool = True) -> None:
-        """Saves a table as ``tables/<name>.csv``; `show` puts it in the report, with its own title and caption."""
+        """Saves a table as ``tables/<name>.csv``; `show` puts it, its title and its caption in the report."""
         path = self._path("tables", name, "csv")
         files.write_text(path, table.to_csv())
         if show:
@@ -283,7 +284,7 @@ class Run:
     # What the lab itself calls.
 
     def checkpoint_folder(self, stage: str) -> Path:
-        """Returns ``checkpoint/<stage>/``; the stage of `once` that is under way removes it when it is done."""
+        """Returns ``checkpoint/<stage>/``; the stage of `once` under way removes it when done."""
         self._writable()
         if self._stages:
             self._stages[-1].append(stage)
@@ -326,9 +327,8 @@ class Run:
 
     def _writable(self) -> None:
         if self._lock is None:
-            raise RunError(
-                f"{self.directory} is {'finished' if self.finished else 'closed'}: nothing can be written to it"
-            )
+            state = "finished" if self.finished else "closed"
+            raise RunError(f"{self.directory} is {state}: nothing can be written to it")
 
     def _checkpoint_path(self, stage: str) -> Path:
         return self.directory / "checkpoint" / checked_name(stage)

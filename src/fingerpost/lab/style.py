@@ -1,4 +1,4 @@
-"""The one figure style: readable at half size, safe for colour-blind readers, the same bytes for the same data.
+"""The one figure style: readable at half size, colour-blind-safe, the same bytes for the same data.
 
 Figures stand on a white card, so that they are legible on light and dark pages. Nothing here touches
 matplotlib's global settings or pyplot: settings hold inside `figure_style` alone, and `new_figure` gives a
