@@ -55,7 +55,13 @@ def manifest(experiment: str, **changes: Any) -> dict[str, Any]:
 
 
 def block(kind: str, name: str, path: str | None = None, **changes: Any) -> dict[str, Any]:
-    row = {"kind": kind, "name": name, "path": path, "title": f"Title of {name}", "caption": f"Caption of {name}."}
+    row = {
+        "kind": kind,
+        "name": name,
+        "path": path,
+        "title": f"Title of {name}",
+        "caption": f"Caption of {name}.",
+    }
     return row | changes
 
 
@@ -66,7 +72,8 @@ SVG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
  <metadata>made by a test</metadata>
  <defs><style type="text/css">*{stroke-linejoin: round}</style>
   <clipPath id="p1"><rect x="0" y="0" width="360" height="216"/></clipPath></defs>
- <g clip-path="url(#p1)"><path id="m1" d="M 10.123456 20.5 L 300 150.000001" style="stroke: #0072b2; fill: none"/></g>
+ <g clip-path="url(#p1)"><path id="m1" d="M 10.123456 20.5 L 300 150.000001" 
+  style="stroke: #0072b2; fill: none"/></g>
  <use xlink:href="#m1" x="5.5" y="0"/>
  <text x="20" y="200" style="font: 12px sans-serif">β → 0</text>
 </svg>
@@ -75,13 +82,20 @@ SVG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
 
 def curve_csv(points: int = 5000) -> str:
     rows = ["step,loss,accuracy"]
-    rows += [f"{step},{2 * math.exp(-step / 900):.6g},{1 - math.exp(-step / 700):.6g}" for step in range(points)]
+    rows += [
+        f"{step},{2 * math.exp(-step / 900):.6g},{1 - math.exp(-step / 700):.6g}" for step in range(points)
+    ]
     return "\n".join(rows) + "\n"
 
 
 def audit_report(name: str = "FAULT") -> dict[str, Any]:
     figure = {"value": -0.981, "low": -0.99, "high": -0.97}
-    fault = {"name": "sign", "layers": ["h1", "h2"], "explained": 0.99, "sentence": "They point the opposite way."}
+    fault = {
+        "name": "sign",
+        "layers": ["h1", "h2"],
+        "explained": 0.99,
+        "sentence": "They point the opposite way.",
+    }
     return {
         "format": 1,
         "verdict": {
@@ -94,7 +108,11 @@ def audit_report(name: str = "FAULT") -> dict[str, Any]:
                 "name": layer,
                 "samples": 256,
                 "set_aside": 1,
-                "figures": {"gamma": figure, "rho": figure, "rho_exact": {"value": 1.0, "low": None, "high": None}},
+                "figures": {
+                    "gamma": figure,
+                    "rho": figure,
+                    "rho_exact": {"value": 1.0, "low": None, "high": None},
+                },
                 "verdict": name,
             }
             for layer in ("h1", "h2")
@@ -105,16 +123,46 @@ def audit_report(name: str = "FAULT") -> dict[str, Any]:
 
 
 CLAIMS = [
-    claim("gamma", statement="The fixed credit points along the gradient.", measured=0.998, interval=[0.997, 0.999]),
-    claim("error", expected="≤ 5", low=None, high=5.0, measured=12.5, interval=[11.0, 14.0], unit="%", holds=False),
-    claim("order", expected="2", low=1.8, high=2.2, measured=1.99, interval=None, source="https://arxiv.org/abs/1602.05179"),
+    claim(
+        "gamma",
+        statement="The fixed credit points along the gradient.",
+        measured=0.998,
+        interval=[0.997, 0.999],
+    ),
+    claim(
+        "error",
+        expected="≤ 5",
+        low=None,
+        high=5.0,
+        measured=12.5,
+        interval=[11.0, 14.0],
+        unit="%",
+        holds=False,
+    ),
+    claim(
+        "order",
+        expected="2",
+        low=1.8,
+        high=2.2,
+        measured=1.99,
+        interval=None,
+        source="https://arxiv.org/abs/1602.05179",
+    ),
 ]
 
 CONTENTS = [
     block("text", "What was measured", caption="A paragraph.\n\nAnother one."),
     block("figure", "angles", "figures/angles.svg"),
     block("table", "angles", "tables/angles.csv"),
-    block("curve", "loss", "tables/loss.csv", x="step", series=["loss", "accuracy"], x_label="step", y_label="loss (nats)"),
+    block(
+        "curve",
+        "loss",
+        "tables/loss.csv",
+        x="step",
+        series=["loss", "accuracy"],
+        x_label="step",
+        y_label="loss (nats)",
+    ),
     block("audit", "buggy", "audits/buggy.json"),
 ]
 
@@ -155,12 +203,25 @@ def hostile_run(directory: Path) -> Path:
         block("text", HOSTILE, title=HOSTILE, caption=HOSTILE),
         block("figure", HOSTILE, "figures/angles.svg", title=HOSTILE, caption=HOSTILE),
         block("table", HOSTILE, "tables/hostile.csv", title=HOSTILE, caption=HOSTILE),
-        block("curve", HOSTILE, "tables/curve.csv", title=HOSTILE, caption=HOSTILE, x="x", series=["</script>"], y_label=HOSTILE),
+        block(
+            "curve",
+            HOSTILE,
+            "tables/curve.csv",
+            title=HOSTILE,
+            caption=HOSTILE,
+            x="x",
+            series=["</script>"],
+            y_label=HOSTILE,
+        ),
         block("audit", HOSTILE, "audits/hostile.json", title=HOSTILE, caption=HOSTILE),
         block(HOSTILE, HOSTILE),
     ]
     report = audit_report()
-    report["verdict"] = {"name": HOSTILE, "reason": HOSTILE, "faults": [{"name": HOSTILE, "sentence": HOSTILE, "layers": [HOSTILE]}]}
+    report["verdict"] = {
+        "name": HOSTILE,
+        "reason": HOSTILE,
+        "faults": [{"name": HOSTILE, "sentence": HOSTILE, "layers": [HOSTILE]}],
+    }
     report["layers"] = [{"name": HOSTILE, "figures": {HOSTILE: {"value": 1.0}}, "verdict": HOSTILE}]
     quoted = '"' + HOSTILE.replace('"', '""') + '"'
     files = {
@@ -170,6 +231,15 @@ def hostile_run(directory: Path) -> Path:
         "figures/angles.svg": SVG.replace("<g ", '<script>alert(1)</script><g onclick="alert(1)" '),
     }
     return write_run(
-        directory, HOSTILE, claims=rows, contents=contents, files=files, title=HOSTILE, summary=HOSTILE,
-        config={HOSTILE: HOSTILE}, command=[HOSTILE], packages={HOSTILE: HOSTILE}, id=HOSTILE,
+        directory,
+        HOSTILE,
+        claims=rows,
+        contents=contents,
+        files=files,
+        title=HOSTILE,
+        summary=HOSTILE,
+        config={HOSTILE: HOSTILE},
+        command=[HOSTILE],
+        packages={HOSTILE: HOSTILE},
+        id=HOSTILE,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from fingerpost._table import Table, format_interval, format_number
 from fingerpost.errors import RunError
 from fingerpost.lab.report.markup import Markup, tag
+from fingerpost.lab.report.reading import number
 from fingerpost.lab.report.tables import table_block
 
 _SHAPES = {
@@ -47,7 +49,7 @@ def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
     caption = row.get("caption")
     return tag(
         "section",
-        tag("h4", title, id=anchor),
+        tag("h3", title, id=anchor),
         tag("p", str(caption)) if caption else None,
         _banner(verdict),
         _faults(verdict.get("faults")),
@@ -76,7 +78,12 @@ def _banner(verdict: Mapping[str, Any]) -> Markup:
     return tag(
         "p",
         tag("span", shape, class_="shape", aria_hidden="true"),
-        tag("span", tag("strong", full), tag("span", str(verdict.get("reason") or ""), class_="reason"), class_="words"),
+        tag(
+            "span",
+            tag("strong", full),
+            tag("span", str(verdict.get("reason") or ""), class_="reason"),
+            class_="words",
+        ),
         class_=f"banner banner-{kind}",
     )
 
@@ -97,7 +104,9 @@ def _fault(fault: Mapping[str, Any]) -> Markup:
     if isinstance(explained, (int, float)):
         details.append(f"explains {100 * explained:.0f} % of the residual")
     tail = f" ({'; '.join(details)})" if details else ""
-    return tag("li", tag("strong", str(fault.get("name"))), f": {fault.get('sentence') or 'no sentence given'}{tail}")
+    return tag(
+        "li", tag("strong", str(fault.get("name"))), f": {fault.get('sentence') or 'no sentence given'}{tail}"
+    )
 
 
 def _layers(layers: Any, title: str) -> Markup | None:
@@ -107,12 +116,22 @@ def _layers(layers: Any, title: str) -> Markup | None:
     names = list(dict.fromkeys(name for row in rows for name in _figures(row)))
     extra = [("samples", "samples"), ("set_aside", "set aside"), ("verdict", "verdict")]
     shown = [(key, heading) for key, heading in extra if any(row.get(key) is not None for row in rows)]
-    columns = ["layer", *(_HEADINGS.get(name, name.replace("_", " ")) for name in names), *(h for _, h in shown)]
+    columns = [
+        "layer",
+        *(_HEADINGS.get(name, name.replace("_", " ")) for name in names),
+        *(h for _, h in shown),
+    ]
     cells = [
-        [row.get("name"), *(_figure(_figures(row).get(name)) for name in names), *(_plain(row.get(k)) for k, _ in shown)]
+        [
+            row.get("name"),
+            *(_figure(_figures(row).get(name)) for name in names),
+            *(_plain(row.get(k)) for k, _ in shown),
+        ]
         for row in rows
     ]
-    return table_block(Table(columns, cells, caption="Figures by layer, each with its interval."), f"{title}: layers")
+    return table_block(
+        Table(columns, cells, caption="Figures by layer, each with its interval."), f"{title}: layers"
+    )
 
 
 def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,15 +142,11 @@ def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
 def _figure(figure: Any) -> str | None:
     if not isinstance(figure, dict):
         return _plain(figure)
-    value, low, high = (figure.get(key) for key in ("value", "low", "high"))
-    if value is None:
+    value, low, high = (number(figure.get(key)) for key in ("value", "low", "high"))
+    if math.isnan(value):
         return None
-    interval = f" {format_interval((low, high))}" if _numbers(low, high) else ""
+    interval = "" if math.isnan(low) or math.isnan(high) else f" {format_interval((low, high))}"
     return format_number(value, 4) + interval
-
-
-def _numbers(*values: Any) -> bool:
-    return all(isinstance(value, (int, float)) for value in values)
 
 
 def _plain(value: Any) -> Any:
@@ -148,11 +163,11 @@ def _facts(report: Mapping[str, Any]) -> Markup | None:
     ]
     if not rows:
         return None
-    table = table_block(Table(["", "what", "value"], rows, caption="What the audit cost and how it was set."), "audit")
+    table = table_block(
+        Table(["", "what", "value"], rows, caption="What the audit cost and how it was set."), "audit"
+    )
     return tag("details", tag("summary", "Cost and settings"), table)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-

@@ -19,16 +19,25 @@ _ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio
 def benchmarks_section(folder: Path) -> Markup | None:
     """Renders every ``*.json`` of a folder of benchmark results; None when there is none.
 
-    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names what was
-    timed: ``system, case, ours, peer, floor, ratio, target, holds, unit``, and whatever else it carries.
+    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names what
+    was timed: ``system, case, ours, peer, floor, ratio, target, holds, unit``, and whatever else it carries.
     """
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not files:
         return None
     heading = tag("h2", "Benchmarks", id="benchmarks-title")
-    lead = tag("p", "Ours and each peer on the same work, taken in turn; the floor is the least that the work can cost.", class_="lead")
+    lead = tag(
+        "p",
+        "Ours and each peer on the same work, taken in turn; the floor is the least that the work can cost.",
+        class_="lead",
+    )
     return tag(
-        "section", heading, lead, *(_file(path) for path in files), id="benchmarks", aria_labelledby="benchmarks-title"
+        "section",
+        heading,
+        lead,
+        *(_file(path) for path in files),
+        id="benchmarks",
+        aria_labelledby="benchmarks-title",
     )
 
 

@@ -31,14 +31,25 @@ def curve(row: Mapping[str, Any], table: Table) -> Markup:
     data = {
         "title": title,
         "x": [_rounded(xs[i], 9) for i in kept],
-        "series": [{"label": label, "values": [_rounded(ys[i], 6) for i in kept]} for label, ys in zip(labels, series)],
+        "series": [
+            {"label": label, "values": [_rounded(ys[i], 6) for i in kept]}
+            for label, ys in zip(labels, series)
+        ],
         "x_label": str(row.get("x_label") or row["x"]),
         "y_label": str(row.get("y_label") or ""),
     }
-    note = f" {len(kept)} of {len(xs)} points are drawn: the lowest and highest of each stretch." * (len(kept) < len(xs))
+    note = f" {len(kept)} of {len(xs)} points are drawn: the lowest and highest of each stretch." * (
+        len(kept) < len(xs)
+    )
     caption = tag("figcaption", tag("strong", title), f" {row.get('caption') or ''}{note}")
     spoken = f"{title}. The table below gives where each curve starts and ends."
-    canvas = tag("div", tag("noscript", "The curve is drawn by this page's script."), class_="canvas", role="img", aria_label=spoken)
+    canvas = tag(
+        "div",
+        tag("noscript", "The curve is drawn by this page's script."),
+        class_="canvas",
+        role="img",
+        aria_label=spoken,
+    )
     summary = _summary(labels, series)
     return tag("figure", caption, canvas, json_block(data, class_="curve-data"), summary, class_="curve")
 
@@ -98,6 +109,15 @@ def _summary(labels: Sequence[str], series: Sequence[Sequence[float]]) -> Markup
     for label, values in zip(labels, series):
         finite = [value for value in values if math.isfinite(value)]
         rows.append([label, *([finite[0], min(finite), max(finite), finite[-1]] if finite else [None] * 4)])
-    table = Table(["series", "first", "lowest", "highest", "last"], rows, caption="The curves in numbers.", digits=4)
-    inner = tag("div", Markup(table.to_html()), class_="scroll", tabindex="0", role="region", aria_label="Curves in numbers")
+    table = Table(
+        ["series", "first", "lowest", "highest", "last"], rows, caption="The curves in numbers.", digits=4
+    )
+    inner = tag(
+        "div",
+        Markup(table.to_html()),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label="Curves in numbers",
+    )
     return tag("details", tag("summary", "In numbers"), inner)

@@ -1,4 +1,4 @@
-"""The page itself: one HTML file that asks the network for nothing and lets nothing in it act but its own script."""
+"""The page itself: one HTML file that asks the network for nothing and runs no script but its own."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def build_report(
     """Writes the report of some runs as one self-contained HTML file.
 
     Args:
-      run_dirs: Run folders. Of several runs of one experiment the newest completed one is shown and the others
-        are listed. Damaged and unfinished runs are shown as such.
+      run_dirs: Run folders. Of several runs of one experiment the newest completed one is shown and the
+        others are listed. Damaged and unfinished runs are shown as such.
       output: The file to write; it is replaced in one step.
       benchmarks: A folder of benchmark results (``*.json``), or None for none.
       show_all: Show every run in full, as when a person has named each of them.
@@ -61,7 +61,7 @@ def render(runs: Sequence[RunRecord], *, benchmarks: Path | None = None, show_al
     measured = benchmarks_section(benchmarks) if benchmarks is not None else None
     links = [("scoreboard", "Scoreboard"), *zip(anchors, (run.title for run, _ in shown))]
     links += [("benchmarks", "Benchmarks")] if measured else []
-    main = tag("main", scoreboard(entries), _attention(runs), *sections, measured, id="main", tabindex="-1")
+    main = tag("main", scoreboard(entries, _attention(runs)), *sections, measured, id="main", tabindex="-1")
     body = join([_masthead(), tag("div", _contents(links), main, class_="columns"), _footer(runs)])
     return _document(body, with_curves='class="curve-data"' in main)
 
@@ -92,7 +92,9 @@ def _anchors(runs: Sequence[RunRecord]) -> list[str]:
 def _attention(runs: Sequence[RunRecord]) -> Markup | None:
     troubled = [run for run in runs if run.state != "completed"]
     if not runs:
-        return tag("p", "There are no runs yet. Make one: ", tag("code", "fingerpost run ep-digits --preset quick"))
+        return tag(
+            "p", "There are no runs yet. Make one: ", tag("code", "fingerpost run ep-digits --preset quick")
+        )
     if not troubled:
         return None
     names = ", ".join(f"{run.identifier} ({run.state})" for run in troubled)
@@ -101,8 +103,15 @@ def _attention(runs: Sequence[RunRecord]) -> Markup | None:
 
 
 def _masthead() -> Markup:
-    title = tag("div", tag("p", "fingerpost", class_="brand"), tag("h1", "What holds, and what does not"), class_="title")
-    button = tag("button", "Dark", type="button", id="theme", class_="button needs-script", aria_pressed="false")
+    title = tag(
+        "div",
+        tag("p", "fingerpost", class_="brand"),
+        tag("h1", "What holds, and what does not"),
+        class_="title",
+    )
+    button = tag(
+        "button", "Dark", type="button", id="theme", class_="button needs-script", aria_pressed="false"
+    )
     skip = tag("a", "Skip to the scoreboard", href="#main", class_="skip")
     return join([skip, tag("header", title, button, tag("p", _SENTENCE, class_="lead"), class_="masthead")])
 
@@ -114,8 +123,10 @@ def _contents(links: Sequence[tuple[str, str]]) -> Markup:
 
 def _footer(runs: Sequence[RunRecord]) -> Markup:
     versions = sorted({f"{name} {version}" for run in runs for name, version in _packages(run).items()})
-    made = f"Made by fingerpost {__version__} on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC from {len(runs)} "
-    made += "run." if len(runs) == 1 else "runs."
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    made = (
+        f"Made by fingerpost {__version__} on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC from {count}."
+    )
     measured = f" Measured with {', '.join(versions)}." if versions else ""
     drawn = " Curves are drawn by uPlot (MIT licence, © 2022 Leon Sorokin)."
     return tag("footer", tag("p", made, measured, drawn))

@@ -66,7 +66,9 @@ class RunRecord:
         ending = self.manifest.get("exit")
         if ending is None:
             return "running" if self.locked else "killed"
-        return "completed" if ending == "completed" else "interrupted" if ending == "interrupted" else "failed"
+        return (
+            "completed" if ending == "completed" else "interrupted" if ending == "interrupted" else "failed"
+        )
 
     @property
     def time(self) -> str:
@@ -176,19 +178,21 @@ def _read_text(directory: Path, path: Any) -> str:
 
 
 def read_table(text: str, title: str = "", caption: str = "") -> Table:
-    """Reads CSV text as `Table.to_csv` wrote it: numbers become numbers again, empty cells None.
+    r"""Reads CSV text as `Table.to_csv` wrote it: numbers become numbers again, empty cells None.
 
     Raises:
       RunError: If it has no header or its rows differ in length.
 
-    >>> read_table("layer,cosine\\n1,0.5\\n2,\\n").rows
+    >>> read_table("layer,cosine\n1,0.5\n2,\n").rows
     [[1, 0.5], [2, None]]
     """
     try:
         rows = list(csv.reader(io.StringIO(text), strict=True))
         if not rows or not rows[0]:
             raise RunError("the table is empty: its first line should name the columns")
-        return Table(rows[0], [[_cell(cell) for cell in row] for row in rows[1:] if row], title, caption, digits=4)
+        return Table(
+            rows[0], [[_cell(cell) for cell in row] for row in rows[1:] if row], title, caption, digits=4
+        )
     except (csv.Error, ValueError) as error:
         raise RunError(f"the table cannot be read: {error}") from error
 

@@ -33,7 +33,9 @@ def verdict_mark(holds: bool) -> Markup:
 
 def measured_text(claim: Claim) -> Markup:
     """The measured value with its unit, and its interval."""
-    value = tag("span", format_number(claim.measured, 4), f" {claim.unit}" if claim.unit else None, class_="value")
+    value = tag(
+        "span", format_number(claim.measured, 4), f" {claim.unit}" if claim.unit else None, class_="value"
+    )
     if claim.interval is None:
         return value
     return join([value, " ", tag("span", format_interval(claim.interval), class_="interval")])
@@ -47,20 +49,32 @@ def accepted_text(claim: Claim) -> str:
     return f"≥ {low}" if high is None else f"{low} to {high}"
 
 
-def scoreboard(entries: Sequence[Entry]) -> Markup:
-    """The section with the counts, the controls and the table of all claims."""
+def expected_text(claim: Claim) -> Markup:
+    """What the source expects, and the values accepted as such where that says more."""
+    accepted = accepted_text(claim)
+    value = tag("span", str(claim.expected), class_="value")
+    if accepted == str(claim.expected):
+        return value
+    return join([value, " ", tag("span", f"accepted: {accepted}", class_="interval")])
+
+
+def scoreboard(entries: Sequence[Entry], warning: Markup | None = None) -> Markup:
+    """The section with the counts, a warning where there is one, the controls and the table of all claims."""
     holding = sum(entry.claim.holds for entry in entries)
     heading = tag("h2", "Scoreboard", id="scoreboard-title")
     if not entries:
-        body = tag("p", "No claim has been measured yet.", class_="empty")
+        body = join([tag("p", "No claim has been measured yet.", class_="empty"), warning])
     else:
-        body = join([_headline(holding, len(entries)), _controls(len(entries)), _table(entries)])
+        body = join([_headline(holding, len(entries)), warning, _controls(len(entries)), _table(entries)])
     return tag("section", heading, body, id="scoreboard", aria_labelledby="scoreboard-title")
 
 
 def _headline(holding: int, total: int) -> Markup:
     failing = total - holding
-    parts = tag("span", str(holding), class_="count"), f" of {total} claims hold" if total > 1 else " of 1 claim holds"
+    parts = (
+        tag("span", str(holding), class_="count"),
+        f" of {total} claims hold" if total > 1 else " of 1 claim holds",
+    )
     rest = "" if not failing else "; 1 does not" if failing == 1 else f"; {failing} do not"
     return tag("p", *parts, rest, ".", class_="headline", data_holding=holding, data_failing=failing)
 
@@ -74,7 +88,11 @@ def _controls(total: int) -> Markup:
     )
     choices = (("all", "All"), ("yes", "Holds"), ("no", "Does not hold"))
     radios = [
-        tag("label", tag("input", type="radio", name="holds", value=value, checked=value == "all"), tag("span", label))
+        tag(
+            "label",
+            tag("input", type="radio", name="holds", value=value, checked=value == "all"),
+            tag("span", label),
+        )
         for value, label in choices
     ]
     status = tag("p", f"{total} of {total} claims shown", id="filter-status", role="status", class_="status")
@@ -104,8 +122,8 @@ def _table(entries: Sequence[Entry]) -> Markup:
     heads = [tag("th", label, scope="col", role="columnheader", class_=key) for label, key in _COLUMNS]
     caption = tag(
         "caption",
-        "Every claim, what its source expects and what was measured. In each small picture the band is what agrees "
-        "with the claim; the dot is the measurement, the line its interval.",
+        "Every claim, what its source expects and what was measured. In each small picture the band is what "
+        "agrees with the claim; the dot is the measurement, the line its interval.",
     )
     rows = tag("tbody", *(_row(entry) for entry in entries), role="rowgroup")
     head = tag("thead", tag("tr", *heads, role="row"), role="rowgroup")
@@ -114,12 +132,10 @@ def _table(entries: Sequence[Entry]) -> Markup:
 
 def _row(entry: Entry) -> Markup:
     claim = entry.claim
-    expected = tag("span", str(claim.expected), class_="value")
-    accepted = tag("span", f"accepted: {accepted_text(claim)}", class_="interval")
     cells = (
         ("verdict", verdict_mark(claim.holds), int(claim.holds)),
         ("claim", tag("a", claim.statement, href=f"#{entry.anchor}"), claim.statement),
-        ("expected", join([expected, " ", accepted]), claim.low if claim.low is not None else claim.high),
+        ("expected", expected_text(claim), claim.low if claim.low is not None else claim.high),
         ("measured", join([measured_text(claim), " ", interval_plot(claim)]), claim.measured),
         ("experiment", tag("span", entry.experiment, title=entry.title), entry.experiment),
         ("source", linkify(claim.source), claim.source),
@@ -137,7 +153,7 @@ def _sort_value(value: Any) -> str:
 
 
 def interval_plot(claim: Claim) -> Markup | None:
-    """Draws the accepted band, the measured value and its interval on one small line; None without numbers."""
+    """Draws the accepted band, the measured value and its interval on one line; None without numbers."""
     given = [claim.low, claim.high, claim.measured, *(claim.interval or ())]
     points = [float(value) for value in given if value is not None and math.isfinite(value)]
     if not math.isfinite(claim.measured) or not points:
@@ -153,7 +169,13 @@ def interval_plot(claim: Claim) -> Markup | None:
         share = (value - least) / span if most > least else 0.5
         return round(_MARGIN + share * (_WIDTH - 2 * _MARGIN), 1)
 
-    return tag("svg", *_strokes(claim, place), viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", class_="plot", aria_hidden="true")
+    return tag(
+        "svg",
+        *_strokes(claim, place),
+        viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}",
+        class_="plot",
+        aria_hidden="true",
+    )
 
 
 def _strokes(claim: Claim, place: Any) -> list[Markup]:

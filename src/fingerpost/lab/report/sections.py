@@ -30,7 +30,13 @@ STATES: dict[State, tuple[str, str]] = {
 def state_mark(run: RunRecord) -> Markup:
     """Says how a run ended, by word and shape."""
     shape, words = STATES[run.state]
-    return tag("span", tag("span", shape, class_="shape", aria_hidden="true"), " ", words, class_=f"state state-{run.state}")
+    return tag(
+        "span",
+        tag("span", shape, class_="shape", aria_hidden="true"),
+        " ",
+        words,
+        class_=f"state state-{run.state}",
+    )
 
 
 def experiment_section(run: RunRecord, anchor: str, others: Sequence[RunRecord] = ()) -> Markup:
@@ -144,9 +150,11 @@ def _figure(run: RunRecord, row: Mapping[str, Any], anchor: str) -> Markup:
     title, caption = str(row.get("title") or row.get("name") or "Figure"), str(row.get("caption") or "")
     source = Markup(figure.uri.replace("&", "&amp;").replace('"', "&quot;"))
     alt = f"{title}. {caption}".strip()
-    image = tag("img", src=source, alt=alt, width=figure.width, height=figure.height, loading="lazy", decoding="async")
+    image = tag("img", src=source, alt=alt, width=figure.width, height=figure.height)
     name = slug(f"{run.experiment} {row.get('name') or title}")
-    return tag("figure", image, tag("figcaption", tag("strong", title), " ", linkify(caption)), data_name=name)
+    return tag(
+        "figure", image, tag("figcaption", tag("strong", title), " ", linkify(caption)), data_name=name
+    )
 
 
 def _table(run: RunRecord, row: Mapping[str, Any], anchor: str) -> Markup:
@@ -209,7 +217,14 @@ def _other_runs(others: Sequence[RunRecord]) -> Markup | None:
     if not others:
         return None
     items = [
-        tag("li", tag("code", other.identifier), f" {_when(other.manifest)} ", _score(other), " ", state_mark(other))
+        tag(
+            "li",
+            tag("code", other.identifier),
+            f" {_when(other.manifest)} ",
+            _score(other),
+            " ",
+            state_mark(other),
+        )
         for other in others
     ]
     return _details(f"Other runs of this experiment ({len(others)})", tag("ul", *items, class_="runs"))

@@ -18,11 +18,13 @@ _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _MAX_DEPTH = 200
 
-_ELEMENTS = frozenset(
-    "svg g defs symbol use path rect circle ellipse line polyline polygon text tspan textPath title desc style "
-    "clipPath mask pattern marker linearGradient radialGradient stop image".split()
+_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "image", "use"}
+_WORDS = {"text", "tspan", "textPath", "title", "desc"}
+_PAINT = {"style", "clipPath", "mask", "pattern", "marker", "linearGradient", "radialGradient", "stop"}
+_ELEMENTS = {"svg", "g", "defs", "symbol"} | _SHAPES | _WORDS | _PAINT
+_UNSAFE_VALUE = re.compile(
+    r"javascript:|expression\(|@import|@namespace|\\|url\(\s*(?!\s*['\"]?#)", re.IGNORECASE
 )
-_UNSAFE_VALUE = re.compile(r"javascript:|expression\(|@import|@namespace|\\|url\(\s*(?!\s*['\"]?#)", re.IGNORECASE)
 _INLINE_IMAGE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=\s]*$")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}(?:[eE][-+]?\d+)?")
 _LENGTH = re.compile(r"\s*([0-9.]+)\s*(pt|px)?\s*$")
@@ -103,7 +105,11 @@ def _serialise(element: ElementTree.Element, depth: int) -> Iterator[str]:
     namespace = f" xmlns='{_SVG}'" if depth == 0 else ""
     attributes = "".join(_attributes(element, name))
     content = "".join(_content(element, name, depth))
-    yield f"<{name}{namespace}{attributes}>{content}</{name}>" if content else f"<{name}{namespace}{attributes}/>"
+    yield (
+        f"<{name}{namespace}{attributes}>{content}</{name}>"
+        if content
+        else f"<{name}{namespace}{attributes}/>"
+    )
 
 
 def _local_name(element: ElementTree.Element) -> str | None:

@@ -144,7 +144,12 @@
   // Curves, drawn again when the theme or the width changes.
 
   const dashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [12, 4]];
-  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const colour = (name) => {
+    document.body.style.setProperty("outline-color", `var(${name})`);
+    const value = getComputedStyle(document.body).outlineColor;
+    document.body.style.removeProperty("outline-color");
+    return value;
+  };
   const curves = all("figure.curve").map((figure) => ({
     place: figure.querySelector(".canvas"),
     data: JSON.parse(figure.querySelector(".curve-data").textContent),
