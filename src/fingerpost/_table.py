@@ -110,9 +110,9 @@ class Table:
 
     @staticmethod
     def _cell(value: Any, text: str, right: bool) -> str:
-        if right and value is not None:
-            return f'<td class=number data-value="{float(value)!r}">{html.escape(text)}</td>'
-        return f"<td>{html.escape(text)}</td>"
+        kind = " class=number" if right else ""
+        data = f' data-value="{float(value)!r}"' if right and value is not None else ""
+        return f"<td{kind}{data}>{html.escape(text)}</td>"
 
     def to_csv(self) -> str:
         """Renders as CSV text with a header row; numbers keep full precision."""
