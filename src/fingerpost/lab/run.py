@@ -43,8 +43,8 @@ def checked_name(name: str) -> str:
 def resolved_config(config: Any) -> dict[str, Any]:
     """Returns a configuration (a dataclass instance or a mapping) as what JSON gives back."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = dataclasses.asdict(config)
-    return files.jsonable(dict(config))
+        return files.jsonable(dataclasses.asdict(config))
+    return files.jsonable(dict(config))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 class Run:
@@ -108,14 +108,8 @@ class Run:
             holds this run and `resume` is False. Nothing is overwritten.
         """
         path = Path(directory).absolute()
-        facts = {
-            "id": path.name,
-            "experiment": experiment,
-            "title": title,
-            "summary": summary,
-            "preset": preset,
-        }
-        facts["config"] = resolved_config(config)
+        facts: dict[str, Any] = {"id": path.name, "experiment": experiment, "preset": preset}
+        facts |= {"title": title, "summary": summary, "config": resolved_config(config)}
         facts["seed"] = facts["config"].get("seed", 0)
         facts["command"] = list(command)
         with files.naming_the_path(path):
