@@ -72,7 +72,7 @@ SVG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
  <metadata>made by a test</metadata>
  <defs><style type="text/css">*{stroke-linejoin: round}</style>
   <clipPath id="p1"><rect x="0" y="0" width="360" height="216"/></clipPath></defs>
- <g clip-path="url(#p1)"><path id="m1" d="M 10.123456 20.5 L 300 150.000001" 
+ <g clip-path="url(#p1)"><path id="m1" d="M 10.123456 20.5 L 300 150.000001"
   style="stroke: #0072b2; fill: none"/></g>
  <use xlink:href="#m1" x="5.5" y="0"/>
  <text x="20" y="200" style="font: 12px sans-serif">β → 0</text>

@@ -19,8 +19,8 @@ _ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio
 def benchmarks_section(folder: Path) -> Markup | None:
     """Renders every ``*.json`` of a folder of benchmark results; None when there is none.
 
-    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names what
-    was timed: ``system, case, ours, peer, floor, ratio, target, holds, unit``, and whatever else it carries.
+    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names
+    what was timed (``system, case, ours, peer, floor, ratio, target, holds, unit``) and whatever else it has.
     """
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not files:

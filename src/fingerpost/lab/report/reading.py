@@ -113,8 +113,11 @@ def _read(directory: Path, name: str, kind: type, problems: list[str], required:
         return None
     try:
         value = read_json(directory / name)
-    except (RunError, RecursionError) as error:
+    except RunError as error:
         problems.append(str(error).replace(f"{directory}/", ""))
+        return None
+    except RecursionError:
+        problems.append(f"{name} nests too deeply to be read")
         return None
     if not isinstance(value, kind):
         problems.append(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
