@@ -125,7 +125,7 @@ class Loop:
 
     def evaluate(self, evaluate: Callable[[Any], Mapping[str, Any]], seed: int) -> dict[str, Any]:
         """Evaluates the model, or its average where there is one, and leaves the random generators alone."""
-        with rng.isolated_rng(seed, "evaluate", self.step), torch.no_grad():
+        with rng.isolated_rng(seed, "evaluate", self.step):
             if self.average is None:
                 return numbers(evaluate(self.model))
             with self.average.in_place():
@@ -193,7 +193,7 @@ class Keeper:
         self._loop = loop
         self._seconds = seconds
         self._saved_at = time.monotonic()
-        self._saved_step = -1
+        self._saved: tuple[int, str | None] = (-1, None)
         self._start = 0
         self.history: list[dict[str, Any]] = []
         if run is not None:
@@ -215,7 +215,7 @@ class Keeper:
             {k: v for k, v in row.items() if k != "stage"} for row in rows if row["stage"] == self.stage
         ]
         self._loop.load(state)
-        self._saved_step = self._loop.step
+        self._saved = (self._loop.step, self._loop.stopped)
 
     def log(self, row: dict[str, Any]) -> None:
         """Keeps one row of numbers."""
@@ -230,11 +230,12 @@ class Keeper:
             self.save()
 
     def save(self) -> None:
-        """Saves a checkpoint, unless this step was saved."""
-        if self._run is None or (self._saved_step == self._loop.step and self._loop.stopped is None):
+        """Saves a checkpoint, unless this very state was saved."""
+        now = (self._loop.step, self._loop.stopped)
+        if self._run is None or self._saved == now:
             return
         self._checkpoint.save({**self._loop.state(), "metrics": [self._start, self._run.metrics.sync()]})
-        self._saved_step = self._loop.step
+        self._saved = now
         self._saved_at = time.monotonic()
 
 

@@ -1,9 +1,9 @@
 """Checkpoints of a stage under way: safetensors and JSON that become visible together, or not at all.
 
-``state-<generation>.safetensors`` holds the tensors, ``checkpoint.json`` everything else and the SHA-256 of
-both. A save writes the tensors of a new generation, then replaces ``checkpoint.json`` in one step, then
-removes the old
-tensors: a kill at any point leaves one whole pair. Nothing is ever unpickled.
+``state-<hash>.safetensors`` holds the tensors and is named for its content; ``checkpoint.json`` holds
+everything else, points to it, and has the SHA-256 of both. A save writes the new tensors, then replaces
+``checkpoint.json`` in one step, then removes the old tensors: a kill at any point leaves one whole pair, and
+the same state gives the same bytes. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -79,10 +79,9 @@ class Checkpoint:
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder = folder
         self._digest = digest
-        self._generation = 0
 
     def begin(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Loads what was saved; a fresh folder gets generation 0, which holds `facts` and no tensors.
+        """Loads what was saved; in a fresh folder `facts` are saved, without tensors.
 
         Returns:
           The state that was saved last, or `facts`.
@@ -96,52 +95,49 @@ class Checkpoint:
             return self._load(pointer)
         if self.folder.exists() and any(self.folder.glob("state-*")):
             raise self._refusal(pointer, "is missing, while tensors that it described are there")
-        self._write(0, None, pack(facts, {}))
+        self._point(None, pack(facts, {}))
         return dict(facts)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Saves nested state as a new generation, then removes the old one's tensors.
+        """Saves nested state, then removes the tensors of the state before.
 
         Raises:
-          RunError: If it cannot be written (disk full); the previous generation is intact.
+          RunError: If it cannot be written (disk full); the state before is intact.
         """
         tensors: dict[str, Tensor] = {}
         skeleton = pack(state, tensors)
         content = save_safetensors(tensors)
-        generation = self._generation + 1
-        files.write_bytes(self._tensors_path(generation), content)
-        self._write(generation, hashlib.sha256(content).hexdigest(), skeleton)
+        digest = hashlib.sha256(content).hexdigest()
+        files.write_bytes(self._tensors_path(digest), content)
+        self._point(digest, skeleton)
         for path in self.folder.glob("state-*.safetensors"):
-            if path != self._tensors_path(generation):
+            if path != self._tensors_path(digest):
                 path.unlink(missing_ok=True)
 
-    def _tensors_path(self, generation: int) -> Path:
-        return self.folder / f"state-{generation}.safetensors"
+    def _tensors_path(self, digest: str) -> Path:
+        return self.folder / f"state-{digest[:16]}.safetensors"
 
-    def _write(self, generation: int, tensors_digest: str | None, skeleton: Any) -> None:
-        body = {"generation": generation, "run": self._digest, "tensors": tensors_digest, "state": skeleton}
-        text = json.dumps(body)
+    def _point(self, tensors_digest: str | None, skeleton: Any) -> None:
+        text = json.dumps({"run": self._digest, "tensors": tensors_digest, "state": skeleton})
         digest = hashlib.sha256(text.encode()).hexdigest()
         files.write_text(self.folder / POINTER, f'{{"sha256": "{digest}", "body":\n{text}\n}}\n')
-        self._generation = generation
 
     def _load(self, pointer: Path) -> dict[str, Any]:
         body = self._body(pointer)
         if body["run"] != self._digest:
             raise self._refusal(pointer, "belongs to another experiment or configuration")
-        self._generation = body["generation"]
         tensors = self._tensors(body["tensors"]) if body["tensors"] is not None else {}
         return unpack(body["state"], tensors)
 
     def _body(self, pointer: Path) -> dict[str, Any]:
-        lines = files.read_json(pointer) and pointer.read_text(encoding="utf-8").split("\n")
-        stored = json.loads(f"{lines[0]} null}}").get("sha256")
-        if hashlib.sha256(lines[1].encode()).hexdigest() != stored:
+        lines = pointer.read_bytes().split(b"\n")
+        digest = hashlib.sha256(lines[1] if len(lines) > 1 else b"").hexdigest()
+        if lines[0] != f'{{"sha256": "{digest}", "body":'.encode():
             raise self._refusal(pointer, "does not match its own SHA-256")
         return json.loads(lines[1])
 
     def _tensors(self, digest: str) -> dict[str, Tensor]:
-        path = self._tensors_path(self._generation)
+        path = self._tensors_path(digest)
         if not path.exists():
             raise self._refusal(path, "is missing")
         content = path.read_bytes()

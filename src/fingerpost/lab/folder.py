@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fingerpost.errors import FingerpostError, RunError
+from fingerpost.errors import RunError
 from fingerpost.lab import lock
 from fingerpost.lab.claims import Claim
 from fingerpost.lab.files import read_json, whole_length
@@ -32,6 +32,31 @@ def parse_metrics(content: bytes, path: Path) -> list[dict[str, Any]]:
         except (ValueError, AttributeError) as error:
             raise RunError(f"{path} line {number} is not a JSON object: {line[:80]!r}") from error
     return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads a JSON list of objects; a missing file is an empty list.
+
+    Raises:
+      RunError: If it is something else; the message names the path.
+    """
+    rows = read_json(path) if path.exists() else []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{path} is not a list of objects")
+    return rows
+
+
+def read_claims(directory: Path) -> list[Claim]:
+    """Reads the claims of the run in `directory`.
+
+    Raises:
+      RunError: If ``claims.json`` is damaged; the message names the path.
+    """
+    path = directory / CLAIMS
+    try:
+        return [Claim.from_json(row) for row in read_rows(path)]
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{path} holds something that is not a claim: {error}") from error
 
 
 class RunFolder:
@@ -73,22 +98,12 @@ class RunFolder:
         return "running" if lock.is_locked(self.directory) else "killed"
 
     def claims(self) -> list[Claim]:
-        """Reads the claims stated so far.
-
-        Raises:
-          RunError: If ``claims.json`` is damaged.
-        """
-        rows = self._rows(CLAIMS)
-        try:
-            return [Claim.from_json(row) for row in rows]
-        except (TypeError, AttributeError, FingerpostError) as error:
-            raise RunError(
-                f"{self.directory / CLAIMS} holds something that is not a claim: {error}"
-            ) from error
+        """Reads the claims stated so far; raises RunError if ``claims.json`` is damaged."""
+        return read_claims(self.directory)
 
     def contents(self) -> list[dict[str, Any]]:
         """Reads the narrative order of what the report shows."""
-        return self._rows(CONTENTS)
+        return read_rows(self.directory / CONTENTS)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Reads the metrics; a torn last line is left out, null is NaN."""
@@ -96,10 +111,3 @@ class RunFolder:
         if not path.exists():
             return []
         return parse_metrics(path.read_bytes()[: whole_length(path)], path)
-
-    def _rows(self, name: str) -> list[dict[str, Any]]:
-        path = self.directory / name
-        rows = read_json(path) if path.exists() else []
-        if not isinstance(rows, list):
-            raise RunError(f"{path} is not a list")
-        return rows

@@ -15,7 +15,7 @@ from fingerpost._table import Table
 from fingerpost.errors import InvalidTypeError, InvalidValueError, RunError
 from fingerpost.lab import files, manifest
 from fingerpost.lab.claims import Claim
-from fingerpost.lab.folder import CLAIMS, CONTENTS, MANIFEST, METRICS, RunFolder
+from fingerpost.lab.folder import CLAIMS, CONTENTS, MANIFEST, METRICS, RunFolder, read_claims, read_rows
 from fingerpost.lab.lock import NAME as LOCK_NAME
 from fingerpost.lab.lock import FolderLock
 from fingerpost.lab.metrics import MetricsFile, format_row
@@ -68,14 +68,13 @@ class Run:
         self.preset: str = facts["preset"]
         self.config: dict[str, Any] = facts["config"]
         self.seed: int = int(facts.get("seed") or 0)
-        self.finished = facts.get("exit") == "completed"
+        self.finished = lock is None
         self._facts = facts
         self._lock = lock
         self._stages: list[list[str]] = []
-        if not self.finished:
-            folder = RunFolder(directory)
-            self._claims = [claim.to_json() for claim in folder.claims()]
-            self._contents = folder.contents()
+        if lock is not None:
+            self._claims = [claim.to_json() for claim in read_claims(directory)]
+            self._contents = read_rows(directory / CONTENTS)
             self.metrics = MetricsFile(directory / METRICS)
 
     @classmethod
@@ -114,43 +113,34 @@ class Run:
         facts["command"] = list(command)
         with files.naming_the_path(path):
             path.mkdir(parents=True, exist_ok=True)
-        if not (path / MANIFEST).exists():
-            return cls._create(path, facts)
-        if not resume:
-            raise RunError(f"{path} holds a run already; resume it, or use another folder")
-        return cls._resume(path, facts)
+        if (path / MANIFEST).exists():
+            if not resume:
+                raise RunError(f"{path} holds a run already; resume it, or use another folder")
+            standing = _standing(path, facts)
+            if standing.get("exit") == "completed":
+                return cls(path, standing, None)
+        elif strangers := sorted(item.name for item in path.iterdir() if not item.name.startswith(".")):
+            raise RunError(f"{path} is not empty and not a run folder (it holds {strangers[0]!r})")
+        lock = FolderLock(path)
+        try:
+            return cls._begin(path, facts, lock)
+        except BaseException:
+            lock.release()
+            raise
 
     @classmethod
-    def _create(cls, path: Path, facts: dict[str, Any]) -> Run:
-        strangers = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
-        if strangers:
-            raise RunError(
-                f"{path} is not empty and not a run folder (it holds {strangers[0]!r}); use another folder"
-            )
-        lock = FolderLock(path)
-        facts = {"format": manifest.FORMAT, **facts, **manifest.environment(), "started": manifest.now()}
-        facts |= {"finished": None, "resumed": [], "exit": None, "files": {}}
-        files.write_json(path / MANIFEST, facts)
-        return cls(path, facts, lock)
-
-    @classmethod
-    def _resume(cls, path: Path, asked: dict[str, Any]) -> Run:
-        facts = RunFolder(path).manifest
-        if manifest.config_digest(facts["experiment"], facts["config"]) != manifest.config_digest(
-            asked["experiment"], asked["config"]
-        ):
-            raise RunError(
-                f"{path} holds a run of {facts['experiment']!r} with {_difference(facts, asked)}; "
-                "use another folder"
-            )
-        if facts.get("exit") == "completed":
-            return cls(path, facts, None)
-        lock = FolderLock(path)
-        facts = RunFolder(path).manifest
-        facts["resumed"] = [
-            *facts.get("resumed", []),
-            {"at": manifest.now(), "git": manifest.git_state(Path.cwd())},
-        ]
+    def _begin(cls, path: Path, asked: dict[str, Any], lock: FolderLock) -> Run:
+        """Creates or resumes under the lock; what was seen before it may have changed."""
+        if (path / MANIFEST).exists():
+            facts = _standing(path, asked)
+            if facts.get("exit") == "completed":
+                lock.release()
+                return cls(path, facts, None)
+            here = {"at": manifest.now(), "git": manifest.git_state(Path.cwd())}
+            facts["resumed"] = [*facts.get("resumed", []), here]
+        else:
+            facts = {"format": manifest.FORMAT, **asked, **manifest.environment(), "started": manifest.now()}
+            facts["resumed"] = []
         facts |= {"finished": None, "exit": None, "files": {}}
         run = cls(path, facts, lock)
         files.write_json(path / MANIFEST, facts)
@@ -375,6 +365,18 @@ def _stage_text(facts: Mapping[str, Any], result: Any) -> str:
             f"stage {facts['stage']!r} returned something that JSON cannot hold ({error}); "
             "return numbers, strings, lists and dictionaries (tensor.tolist(), float(x))"
         ) from error
+
+
+def _standing(path: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the manifest that stands in `path`, and refuses it when it is another run's."""
+    facts = RunFolder(path).manifest
+    pairs = [(run["experiment"], run["config"]) for run in (facts, asked)]
+    if manifest.config_digest(*pairs[0]) != manifest.config_digest(*pairs[1]):
+        raise RunError(
+            f"{path} holds a run of {facts['experiment']!r} with {_difference(facts, asked)}; "
+            "use another folder"
+        )
+    return facts
 
 
 def _difference(facts: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

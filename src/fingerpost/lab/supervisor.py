@@ -139,7 +139,7 @@ class _Display:
         self._shown = ""
 
     def show(self) -> None:
-        counts = dict.fromkeys(("completed", "running", "waiting", "failed"), 0)
+        counts: dict[str, int] = dict.fromkeys(("completed", "running", "waiting", "failed"), 0)
         for task in self._tasks:
             counts[task.status] += 1
         text = "  ".join(f"{name} {count}" for name, count in counts.items() if count)

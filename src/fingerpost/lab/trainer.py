@@ -137,7 +137,7 @@ def train(
       scheduler: A torch learning-rate schedule, stepped per update (ReduceLROnPlateau per evaluation).
       ema: The decay of an exponential moving average of the model's state, in (0, 1).
       clip_norm: Scales the gradient down to this Euclidean norm where it is longer.
-      evaluate: ``evaluate(model)`` returns numbers to log; it runs without gradients.
+      evaluate: ``evaluate(model)`` returns numbers to log; the random generators are isolated.
       evaluate_every: Updates between evaluations, besides the one after the last; None for that one alone.
       monitor: The evaluated number that decides what is best; less is better unless `maximize`.
       maximize: Whether more of the monitored number is better.
