@@ -61,3 +61,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
     near = get_close_matches(word, list(candidates), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class AlignmentError(FingerpostError, AssertionError):
+    """A learning signal did not pass its audit; the message is the audit's report."""
