@@ -9,9 +9,9 @@ from typing import Any
 
 from fingerpost._table import Table, format_interval, format_number
 from fingerpost.errors import RunError
-from fingerpost.lab.report.markup import Markup, tag
+from fingerpost.lab.report.markup import Markup, join, tag
 from fingerpost.lab.report.reading import number
-from fingerpost.lab.report.tables import table_block
+from fingerpost.lab.report.tables import definitions, table_block
 
 _SHAPES = {
     "EXACT": ("good", "✓"),
@@ -22,14 +22,6 @@ _SHAPES = {
     "FAULT": ("bad", "✗"),
 }
 _UNDECIDED = ("unsure", "?")
-_HEADINGS = {
-    "gamma": "Γ",
-    "batch_gamma": "batch Γ",
-    "rho": "ρ",
-    "rho_exact": "ρ of the exact gradient",
-    "probe": "directional probe",
-    "scale": "scale",
-}
 
 
 def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
@@ -53,7 +45,7 @@ def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
         tag("p", str(caption)) if caption else None,
         _banner(verdict),
         _faults(verdict.get("faults")),
-        _layers(report.get("layers"), title),
+        _layers(report, title),
         _facts(report),
         class_="audit",
         aria_labelledby=anchor,
@@ -109,29 +101,43 @@ def _fault(fault: Mapping[str, Any]) -> Markup:
     )
 
 
-def _layers(layers: Any, title: str) -> Markup | None:
-    rows = _dicts(layers)
+def _layers(report: Mapping[str, Any], title: str) -> Markup | None:
+    rows = _dicts(report.get("layers"))
     if not rows:
         return None
+    overall = {"name": "all together", "figures": report.get("overall")}
+    rows = [*rows, *([overall] if overall["figures"] else [])]
     names = list(dict.fromkeys(name for row in rows for name in _figures(row)))
-    extra = [("samples", "samples"), ("set_aside", "set aside"), ("verdict", "verdict")]
-    shown = [(key, heading) for key, heading in extra if any(row.get(key) is not None for row in rows)]
-    columns = [
-        "layer",
-        *(_HEADINGS.get(name, name.replace("_", " ")) for name in names),
-        *(h for _, h in shown),
-    ]
+    extra = [("verdict", "verdict"), ("samples", "samples"), ("set_aside", "set aside")]
+    extra = [(key, heading) for key, heading in extra if any(row.get(key) is not None for row in rows)]
+    legend = _legend(report)
+    columns = ["layer", *(heading for _, heading in extra), *(_heading(legend, name) for name in names)]
     cells = [
         [
             row.get("name"),
-            *(_figure(_figures(row).get(name)) for name in names),
-            *(_plain(row.get(k)) for k, _ in shown),
+            *(_plain(row.get(key)) for key, _ in extra),
+            *(_figure(_figures(row).get(n)) for n in names),
         ]
         for row in rows
     ]
-    return table_block(
-        Table(columns, cells, caption="Figures by layer, each with its interval."), f"{title}: layers"
-    )
+    table = Table(columns, cells, caption="Figures by layer, each with its interval.")
+    return join([table_block(table, f"{title}: layers"), _meanings(legend, names)])
+
+
+def _legend(report: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    texts = _mapping(report.get("legend")).items()
+    return {
+        key: (str(text[0]), str(text[1])) for key, text in texts if isinstance(text, list) and len(text) == 2
+    }
+
+
+def _heading(legend: Mapping[str, tuple[str, str]], name: str) -> str:
+    return legend[name][0] if name in legend else name.replace("_", " ")
+
+
+def _meanings(legend: Mapping[str, tuple[str, str]], names: list[str]) -> Markup | None:
+    known = [legend[name] for name in names if name in legend]
+    return tag("details", tag("summary", "What the figures mean"), definitions(known)) if known else None
 
 
 def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -164,7 +170,7 @@ def _facts(report: Mapping[str, Any]) -> Markup | None:
     if not rows:
         return None
     table = table_block(
-        Table(["", "what", "value"], rows, caption="What the audit cost and how it was set."), "audit"
+        Table(["part", "what", "value"], rows, caption="What the audit cost and how it was set."), "audit"
     )
     return tag("details", tag("summary", "Cost and settings"), table)
 

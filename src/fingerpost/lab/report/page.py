@@ -15,7 +15,7 @@ from fingerpost.lab.report.benchmarks import benchmarks_section
 from fingerpost.lab.report.markup import Markup, join, slug, tag
 from fingerpost.lab.report.reading import RunRecord, read_run
 from fingerpost.lab.report.scoreboard import Entry, scoreboard
-from fingerpost.lab.report.sections import experiment_section
+from fingerpost.lab.report.sections import experiment_section, state_mark
 
 _SENTENCE = (
     "Each experiment states claims, says where they come from and what is expected, and measures. "
@@ -53,7 +53,7 @@ def render(runs: Sequence[RunRecord], *, benchmarks: Path | None = None, show_al
     shown = [(run, others) for chosen, others in groups for run in chosen]
     anchors = _anchors([run for run, _ in shown])
     entries = [
-        Entry(claim, run.experiment, run.title, f"{anchor}-claim-{index}")
+        Entry(claim, run.experiment, f"{anchor}-claim-{index}", _troubled(run))
         for (run, _), anchor in zip(shown, anchors)
         for index, claim in enumerate(run.claims, 1)
     ]
@@ -75,6 +75,10 @@ def _newest_first(runs: Sequence[RunRecord]) -> list[tuple[list[RunRecord], list
         for group in groups.values()
     ]
     return [(group[:1], group[1:]) for group in ordered]
+
+
+def _troubled(run: RunRecord) -> Markup | None:
+    return None if run.state == "completed" else state_mark(run, brief=True)
 
 
 def _anchors(runs: Sequence[RunRecord]) -> list[str]:

@@ -94,9 +94,9 @@ def read_run(directory: Path) -> RunRecord:
         raise RunError(f"{directory} is not a folder; give run folders, as `fingerpost ls` lists them")
     problems: list[str] = []
     manifest = _read(directory, MANIFEST, dict, problems) or {}
-    ended = manifest.get("exit") is not None
-    rows = _read(directory, CLAIMS, list, problems, required=ended) or []
-    contents = _read(directory, CONTENTS, list, problems, required=ended) or []
+    completed = manifest.get("exit") == "completed"
+    rows = _read(directory, CLAIMS, list, problems, required=completed) or []
+    contents = _read(directory, CONTENTS, list, problems, required=completed) or []
     problems += _altered(directory, manifest)
     return RunRecord(
         directory=directory,

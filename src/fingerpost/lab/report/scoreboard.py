@@ -16,12 +16,12 @@ _WIDTH, _HEIGHT, _MARGIN = 120.0, 18.0, 8.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One claim and where on the page its experiment stands."""
+    """One claim, where it stands on the page, and how its run ended when it is not complete and whole."""
 
     claim: Claim
     experiment: str
-    title: str
     anchor: str
+    state: Markup | None = None
 
 
 def verdict_mark(holds: bool) -> Markup:
@@ -137,7 +137,7 @@ def _row(entry: Entry) -> Markup:
         ("claim", tag("a", claim.statement, href=f"#{entry.anchor}"), claim.statement),
         ("expected", expected_text(claim), claim.low if claim.low is not None else claim.high),
         ("measured", join([measured_text(claim), " ", interval_plot(claim)]), claim.measured),
-        ("experiment", tag("span", entry.experiment, title=entry.title), entry.experiment),
+        ("experiment", join([entry.experiment, " ", entry.state]), entry.experiment),
         ("source", linkify(claim.source), claim.source),
     )
     labels = {key: label for label, key in _COLUMNS}

@@ -27,9 +27,10 @@ STATES: dict[State, tuple[str, str]] = {
 }
 
 
-def state_mark(run: RunRecord) -> Markup:
-    """Says how a run ended, by word and shape."""
+def state_mark(run: RunRecord, *, brief: bool = False) -> Markup:
+    """Says how a run ended, by word and shape; `brief` gives one word."""
     shape, words = STATES[run.state]
+    words = run.state if brief else words
     return tag(
         "span",
         tag("span", shape, class_="shape", aria_hidden="true"),
