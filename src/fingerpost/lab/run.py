@@ -131,19 +131,20 @@ class Run:
     @classmethod
     def _begin(cls, path: Path, asked: dict[str, Any], lock: FolderLock) -> Run:
         """Creates or resumes under the lock; what was seen before it may have changed."""
-        if (path / MANIFEST).exists():
-            facts = _standing(path, asked)
-            if facts.get("exit") == "completed":
-                lock.release()
-                return cls(path, facts, None)
-            here = {"at": manifest.now(), "git": manifest.git_state(Path.cwd())}
-            facts["resumed"] = [*facts.get("resumed", []), here]
-        else:
+        fresh = {"finished": None, "exit": None, "files": {}}
+        if not (path / MANIFEST).exists():
             facts = {"format": manifest.FORMAT, **asked, **manifest.environment(), "started": manifest.now()}
-            facts["resumed"] = []
-        facts |= {"finished": None, "exit": None, "files": {}}
+            facts |= {"resumed": [], **fresh}
+            files.write_json(path / MANIFEST, facts)  # first of all, so that the folder is known for a run's
+            return cls(path, facts, lock)
+        facts = _standing(path, asked)
+        if facts.get("exit") == "completed":
+            lock.release()
+            return cls(path, facts, None)
+        here = {"at": manifest.now(), "git": manifest.git_state(Path.cwd())}
+        facts |= {"resumed": [*facts.get("resumed", []), here], **fresh}
         run = cls(path, facts, lock)
-        files.write_json(path / MANIFEST, facts)
+        files.write_json(path / MANIFEST, facts)  # last, so that a damaged folder is refused as it is
         return run
 
     # What an experiment writes.
@@ -222,9 +223,10 @@ class Run:
         self._show(kind="curve", name=name, path=path, title=title, caption=caption, **labels)
 
     def audit(self, name: str, report: Any, *, title: str = "", caption: str = "") -> None:
-        """Saves an audit (anything with ``to_json()``) as ``audits/<name>.json``."""
+        """Saves an audit (anything whose ``to_json()`` gives JSON text or data) as ``audits/<name>.json``."""
         path = self._path("audits", name, "json")
-        files.write_json(path, report.to_json())
+        content = report.to_json()
+        files.write_json(path, json.loads(content) if isinstance(content, str) else content)
         self._show(kind="audit", name=name, path=path, title=title, caption=caption)
 
     def once(self, stage: str, function: Callable[[], T]) -> T:
