@@ -27,6 +27,7 @@ SAMPLES = 256
 QUICK_SAMPLES = 64
 REDRAWS = 32
 INSTRUMENT_FLOOR = 0.999
+VANISHING = 1e-13
 
 Costs = tuple[Callable[[], Any], Callable[[], Any]]
 
@@ -171,7 +172,8 @@ class Audit:
         self.previous: Sequence[Tensor] | None = None
         self.plateau = 1.0
         self.reference = [self._rows(g) for g in gradient]
-        self.kept = [self._usable(g) for g in self.reference]
+        largest = max(float(g.norm(dim=1).max()) for g in self.reference)
+        self.kept = [self._usable(g, largest) for g in self.reference]
 
     def report(self, draw: Callable[[], list[Tensor]], costs: Costs | None) -> AuditReport:
         """Measures and judges what `draw` returns: one tensor per leaf, rows first where there are rows."""
@@ -183,7 +185,8 @@ class Audit:
         evidence = self._evidence(mean)
         figures = [layer_figures(m, self.settings.level, self.generator, self.settings.quick) for m in measured]
         redraws = Redraws([f["bias"] for f in figures]) if len(draws) > 1 else None
-        findings = judge(evidence, self._tolerance(), self.settings.level, redraws)
+        alive = [bool(kept.any()) for kept in self.kept]
+        findings = judge(evidence, alive, self._tolerance(), self.settings.level, redraws)
         verdict = self._instrument_verdict(figures) or conclude(evidence, findings, self.settings.level)
         layers = Layers(
             Layer(name, m.signal.shape[0], m.set_aside, f.label, {**figure, **_direction_figures(f)})
@@ -196,11 +199,11 @@ class Audit:
         samples = self.problem.samples
         return covector.double().cpu().reshape(samples, -1)[: self.settings.samples]
 
-    def _usable(self, reference: Tensor) -> Tensor:
-        """Rows whose true gradient doesn't vanish at the signal's precision."""
+    def _usable(self, reference: Tensor, largest: float) -> Tensor:
+        """Rows whose true gradient doesn't vanish: against its leaf's, at the signal's precision; against all, at 1e-13."""
         norms = reference.norm(dim=1)
         resolution = max(torch.finfo(t.dtype).eps for t in self.leaves.tensors)
-        return norms > 10 * resolution * float(norms.max())
+        return norms > max(10 * resolution * float(norms.max()), VANISHING * largest)
 
     def _tolerance(self) -> float:
         """Relative deviation up to which a signal counts as exact: √ε of its own precision."""
@@ -239,7 +242,8 @@ class Audit:
         return torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
 
     def _evidence(self, mean: Sequence[Tensor]) -> Evidence:
-        together = torch.stack(self.kept).all(0)  # templates compare layers row by row
+        alive = [kept for kept in self.kept if kept.any()] or self.kept
+        together = torch.stack(alive).all(0)  # templates compare layers row by row
         signal, reference = (tuple(rows[together] for rows in side) for side in (mean, self.reference))
 
         def rows(values: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -22,8 +22,14 @@ FIGURES: dict[str, tuple[str, str]] = {
     "gamma": ("Γ", "mean over samples of the cosine with the true gradient; Student t"),
     "batch_gamma": ("batch Γ", "cosine of the batch-stacked covectors; bootstrap by sample"),
     "rho": ("ρ", "correlation of ⟨a, δ⟩ with ½[L(x+δ) − L(x−δ)]; bootstrap clustered by sample"),
-    "rho_exact": ("ρ of exact", "the instrument's reading of the exact gradient; below 0.999 it can't be trusted"),
-    "probe": ("probe", "measured over predicted change of the loss along ±a; 1 for the exact gradient; Student t"),
+    "rho_exact": (
+        "ρ of exact",
+        "the instrument's reading of the exact gradient; below 0.999 it can't be trusted",
+    ),
+    "probe": (
+        "probe",
+        "measured over predicted change of the loss along ±a; 1 for the exact gradient; Student t",
+    ),
     "scale": ("scale", "⟨A, G⟩ / ⟨G, G⟩; bootstrap by sample"),
     "norm_slope": ("slope", "slope of log‖a‖ on log‖g‖ over samples; Student t"),
     "deviation": ("‖A−G‖/‖G‖", "relative deviation of the stacked covectors"),
@@ -125,7 +131,10 @@ class AuditReport:
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.verdict.reason}", "", str(self.layers)]
         if self.overall:
-            lines.append("all layers: " + ", ".join(f"{FIGURES.get(k, (k,))[0]} {_cell(f)}" for k, f in self.overall.items()))
+            lines.append(
+                "all layers: "
+                + ", ".join(f"{FIGURES.get(k, (k,))[0]} {_cell(f)}" for k, f in self.overall.items())
+            )
         if self.cost is not None:
             low, middle, high = self.cost.time
             lines.append(
@@ -147,6 +156,7 @@ class AuditReport:
             "overall": _figures_out(self.overall),
             "cost": None if self.cost is None else asdict(self.cost),
             "settings": dict(self.settings),
+            "legend": {key: list(texts) for key, texts in FIGURES.items()},
         }
         return json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -160,11 +170,19 @@ class AuditReport:
         try:
             data = json.loads(text)
             if data["format"] != _FORMAT:
-                raise InvalidValueError(f"audit report of format {data['format']!r}; this version reads {_FORMAT}")
+                raise InvalidValueError(
+                    f"audit report of format {data['format']!r}; this version reads {_FORMAT}"
+                )
             verdict = data["verdict"]
             faults = tuple(Fault(**{**f, "layers": tuple(f["layers"])}) for f in verdict["faults"])
-            layers = Layers(Layer(**{**row, "figures": _figures_in(row["figures"])}) for row in data["layers"])
-            cost = None if data["cost"] is None else Cost(**{**data["cost"], "time": tuple(data["cost"]["time"])})
+            layers = Layers(
+                Layer(**{**row, "figures": _figures_in(row["figures"])}) for row in data["layers"]
+            )
+            cost = (
+                None
+                if data["cost"] is None
+                else Cost(**{**data["cost"], "time": tuple(data["cost"]["time"])})
+            )
             return cls(
                 Verdict(verdict["name"], verdict["reason"], faults),
                 layers,

@@ -36,14 +36,14 @@ def modules_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
     modules = list(modules)
     modes = [(part, part.training) for module in modules for part in module.modules()]
     tensors = {id(t): t for m in modules for t in (*m.parameters(), *m.buffers())}.values()
-    saved = [(t, t._version, t.detach().clone(), t.requires_grad, _copy_of_grad(t)) for t in tensors]
+    saved = [(t, t.detach().clone(), t.requires_grad, _copy_of_grad(t)) for t in tensors]
     try:
         yield
     finally:
         for part, training in modes:
             part.training = training
-        for tensor, version, value, requires_grad, grad in saved:
-            _restore(tensor, version, value, requires_grad, grad)
+        for tensor, value, requires_grad, grad in saved:
+            _restore(tensor, value, requires_grad, grad)
 
 
 def _copy_of_grad(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -51,9 +51,9 @@ def _copy_of_grad(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
     return None if grad is None else (grad, grad.detach().clone())
 
 
-def _restore(tensor: Tensor, version: int, value: Tensor, requires_grad: bool, grad: Any) -> None:
+def _restore(tensor: Tensor, value: Tensor, requires_grad: bool, grad: Any) -> None:
     with torch.no_grad():
-        if tensor._version != version:
+        if not torch.equal(tensor, value):  # kernels such as batch_norm's write without raising the version
             tensor.copy_(value)
         if tensor.is_leaf:
             tensor.requires_grad_(requires_grad)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 RESAMPLES = 999
@@ -38,7 +38,7 @@ def mean_t(values: Tensor, level: float) -> Figure:
 
 
 def _t_quantile(level: float, degrees: int) -> float:
-    return float(stats.t.ppf(0.5 + level / 2, degrees))
+    return float(special.stdtrit(degrees, 0.5 + level / 2))
 
 
 def bootstrap_weights(samples: int, generator: torch.Generator, resamples: int = RESAMPLES) -> Tensor:
@@ -183,4 +183,4 @@ def one_sided_p(differences: Tensor) -> float:
     spread = float(differences.std())
     if spread == 0:
         return 0.0 if float(differences.mean()) > 0 else 1.0
-    return float(stats.t.sf(float(differences.mean()) / (spread / count**0.5), count - 1))
+    return float(special.stdtr(count - 1, -float(differences.mean()) / (spread / count**0.5)))

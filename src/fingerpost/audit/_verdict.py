@@ -18,6 +18,7 @@ ALIGNED_COSINE = 0.5
 MINIMUM_SAMPLES = 8
 SIGNIFICANCE = 0.01
 
+VANISHED = "VANISHED"
 PASSING = ("EXACT", "ALIGNED", "UNBIASED_NOISY")
 _SEVERITY = ("FAULT", "NULL", "BIASED", "INSUFFICIENT", "UNBIASED_NOISY", "ALIGNED", "EXACT")
 
@@ -96,12 +97,20 @@ def layers_text(names: Sequence[str]) -> str:
     return f"layer{'' if len(numbers) == 1 else 's'} {', '.join(parts)}"
 
 
-def judge(evidence: Evidence, tolerance: float, level: float, redraws: Redraws | None = None) -> list[Finding]:
-    """Labels every leaf: EXACT, FAULT, UNBIASED_NOISY, ALIGNED, BIASED, NULL or INSUFFICIENT."""
+def judge(
+    evidence: Evidence, alive: Sequence[bool], tolerance: float, level: float, redraws: Redraws | None = None
+) -> list[Finding]:
+    """Labels every leaf: EXACT, FAULT, UNBIASED_NOISY, ALIGNED, BIASED, NULL, INSUFFICIENT, or VANISHED.
+
+    Leaves that are not `alive` have no gradient to compare with; they are set aside.
+    """
     findings = [_direction(a, g, tolerance, level) for a, g in zip(evidence.signal, evidence.reference)]
+    for finding, lives in zip(findings, alive):
+        if not lives:
+            finding.label = VANISHED
     if redraws is not None:
         _judge_bias(findings, redraws)
-    suspects = [i for i, f in enumerate(findings) if f.label not in ("EXACT", "UNBIASED_NOISY")]
+    suspects = [i for i, f in enumerate(findings) if f.label not in ("EXACT", "UNBIASED_NOISY", VANISHED)]
     _name_faults(evidence, findings, suspects, tolerance, level)
     return findings
 
@@ -133,7 +142,7 @@ def _label(deviation: float, cosine: Figure, null: float, a: Tensor, tolerance: 
 
 def _judge_bias(findings: list[Finding], redraws: Redraws) -> None:
     for finding, bias in zip(findings, redraws.bias):
-        if finding.label == "EXACT":
+        if finding.label in ("EXACT", VANISHED):
             continue
         low = bias.low if bias.low is not None else bias.value
         high = bias.high if bias.high is not None else bias.value
@@ -237,7 +246,9 @@ def conclude(evidence: Evidence, findings: list[Finding], level: float) -> Verdi
     """One verdict for the whole signal: its worst layer's, with a sentence for each kind of finding."""
     faults = _faults(evidence, findings)
     labels = [finding.label for finding in findings]
-    name = next(s for s in _SEVERITY if s in labels)
+    name = next((s for s in _SEVERITY if s in labels), "INSUFFICIENT")
+    if name == "INSUFFICIENT" and name not in labels:
+        return Verdict(name, "the true gradient vanishes in every layer; audit at a point where it does not")
     sentences = [fault.sentence for fault in faults if not fault.descends or name == "ALIGNED"]
     for label in _SEVERITY[1:]:
         here = [evidence.names[i] for i, found in enumerate(labels) if found == label]
