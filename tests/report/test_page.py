@@ -55,7 +55,7 @@ def test_everything_that_the_contents_name_is_on_the_page(page: Page) -> None:
         assert f"Title of {name}" in page.words
     assert "FAULT(sign)" in page.words
     assert "flip the sign" in page.words
-    assert "explains 99 % of the residual" in page.words
+    assert "sign : They point the opposite way; in h1, h2; explains 99 % of the residual." in page.words
     assert "-0.981 [-0.99, -0.97]" in page.words
     assert "fingerpost run ep-digits --preset quick" in page.words
     assert "2.13.0" in page.words
@@ -209,10 +209,12 @@ def test_benchmarks_are_shown_and_a_broken_file_is_named(tmp_path: Path) -> None
         }
     ]
     (results / "credit.json").write_text(json.dumps({"title": "Credit <b>", "rows": rows}))
+    (results / "cli.json").write_text(json.dumps({"median_s": 0.0625, "runs": 10}))
     (results / "torn.json").write_text('{"rows": [')
     page = page_of(write_run(tmp_path / "run"), output=tmp_path / "report.html", benchmarks=results)
     assert "Credit <b>" in page.words
     assert "6 blocks 1.25 – ms yes [1]" in page.words
+    assert "median_s 0.0625 runs 10" in page.words
     assert "torn.json cannot be shown" in page.words
 
 

@@ -156,7 +156,12 @@ def test_only_web_addresses_become_links() -> None:
 
 @pytest.mark.parametrize(
     ("bounds", "text"),
-    [({"low": 0.9}, "≥ 0.9"), ({"low": None, "high": 2.0}, "≤ 2"), ({"low": 1.0, "high": 2.5}, "1 to 2.5")],
+    [
+        ({"low": 0.9}, "≥ 0.9"),
+        ({"low": None, "high": 2.0}, "≤ 2"),
+        ({"low": 1.0, "high": 2.5}, "1 to 2.5"),
+        ({"low": 1, "high": 1}, "exactly 1"),
+    ],
 )
 def test_accepted_values_read_as_a_range(bounds: dict[str, float | None], text: str) -> None:
     assert accepted_text(Claim.from_json(claim("x", **bounds))) == text

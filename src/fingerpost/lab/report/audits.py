@@ -44,7 +44,7 @@ def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
         tag("h3", title, id=anchor),
         tag("p", str(caption)) if caption else None,
         _banner(verdict),
-        _faults(verdict.get("faults")),
+        _faults(verdict),
         _layers(report, title),
         _facts(report),
         class_="audit",
@@ -84,20 +84,23 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _faults(faults: Any) -> Markup | None:
-    items = [_fault(fault) for fault in _dicts(faults)]
+def _faults(verdict: Mapping[str, Any]) -> Markup | None:
+    reason = str(verdict.get("reason") or "")
+    items = [_fault(fault, reason) for fault in _dicts(verdict.get("faults"))]
     return tag("ul", *items, class_="faults") if items else None
 
 
-def _fault(fault: Mapping[str, Any]) -> Markup:
+def _fault(fault: Mapping[str, Any], reason: str) -> Markup:
+    sentence = str(fault.get("sentence") or "")
     layers = ", ".join(str(layer) for layer in fault.get("layers") or [])
-    explained = fault.get("explained")
-    details = [f"layers {layers}"] if layers else []
-    if isinstance(explained, (int, float)):
-        details.append(f"explains {100 * explained:.0f} % of the residual")
-    tail = f" ({'; '.join(details)})" if details else ""
+    explained = number(fault.get("explained"))
+    details = [
+        "" if sentence in reason else sentence.rstrip("."),
+        f"in {layers}" if layers else "",
+        "" if math.isnan(explained) else f"explains {100 * explained:.0f} % of the residual",
+    ]
     return tag(
-        "li", tag("strong", str(fault.get("name"))), f": {fault.get('sentence') or 'no sentence given'}{tail}"
+        "li", tag("strong", str(fault.get("name"))), ": ", "; ".join(part for part in details if part), "."
     )
 
 
@@ -108,20 +111,17 @@ def _layers(report: Mapping[str, Any], title: str) -> Markup | None:
     overall = {"name": "all together", "figures": report.get("overall")}
     rows = [*rows, *([overall] if overall["figures"] else [])]
     names = list(dict.fromkeys(name for row in rows for name in _figures(row)))
-    extra = [("verdict", "verdict"), ("samples", "samples"), ("set_aside", "set aside")]
-    extra = [(key, heading) for key, heading in extra if any(row.get(key) is not None for row in rows)]
+    counts = [key for key in ("samples", "set_aside") if any(row.get(key) is not None for row in rows)]
     legend = _legend(report)
-    columns = ["layer", *(heading for _, heading in extra), *(_heading(legend, name) for name in names)]
-    cells = [
-        [
-            row.get("name"),
-            *(_plain(row.get(key)) for key, _ in extra),
-            *(_figure(_figures(row).get(n)) for n in names),
-        ]
-        for row in rows
-    ]
+    columns = ["layer", "verdict", *(_heading(legend, name) for name in [*names, *counts])]
+    cells = [_cells(row, names, counts) for row in rows]
     table = Table(columns, cells, caption="Figures by layer, each with its interval.")
     return join([table_block(table, f"{title}: layers"), _meanings(legend, names)])
+
+
+def _cells(row: Mapping[str, Any], names: list[str], counts: list[str]) -> list[Any]:
+    figures = (_figure(_figures(row).get(name)) for name in names)
+    return [row.get("name"), _plain(row.get("verdict")), *figures, *(_plain(row.get(key)) for key in counts)]
 
 
 def _legend(report: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -151,8 +151,9 @@ def _figure(figure: Any) -> str | None:
     value, low, high = (number(figure.get(key)) for key in ("value", "low", "high"))
     if math.isnan(value):
         return None
-    interval = "" if math.isnan(low) or math.isnan(high) else f" {format_interval((low, high))}"
-    return format_number(value, 4) + interval
+    text = format_number(value)
+    pointless = math.isnan(low) or math.isnan(high) or format_number(low) == format_number(high) == text
+    return text if pointless else f"{text} {format_interval((low, high))}"
 
 
 def _plain(value: Any) -> Any:

@@ -19,8 +19,9 @@ _ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio
 def benchmarks_section(folder: Path) -> Markup | None:
     """Renders every ``*.json`` of a folder of benchmark results; None when there is none.
 
-    A file is a list of rows, or an object with ``rows`` and perhaps ``title`` and ``caption``. A row names
-    what was timed (``system, case, ours, peer, floor, ratio, target, holds, unit``) and whatever else it has.
+    A file is a list of rows, an object with ``rows`` and perhaps ``title`` and ``caption``, or plain figures
+    by name. A row names what was timed (``system, case, ours, peer, floor, ratio, target, holds, unit``) and
+    whatever else it has.
     """
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not files:
@@ -51,7 +52,7 @@ def _file(path: Path) -> Markup:
 
 def _table(content: Any, name: str) -> Table:
     whole: Mapping[str, Any] = content if isinstance(content, dict) else {"rows": content}
-    rows = whole.get("rows")
+    rows = whole.get("rows", [{"figure": key, "value": value} for key, value in whole.items()])
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise RunError("it holds no rows of results")
     found = list(dict.fromkeys(key for row in rows for key in row))

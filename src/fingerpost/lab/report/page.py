@@ -114,7 +114,7 @@ def _masthead() -> Markup:
         class_="title",
     )
     button = tag(
-        "button", "Dark", type="button", id="theme", class_="button needs-script", aria_pressed="false"
+        "button", "Dark theme", type="button", id="theme", class_="button needs-script", aria_pressed="false"
     )
     skip = tag("a", "Skip to the scoreboard", href="#main", class_="skip")
     return join([skip, tag("header", title, button, tag("p", _SENTENCE, class_="lead"), class_="masthead")])

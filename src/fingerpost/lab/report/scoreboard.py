@@ -46,7 +46,9 @@ def accepted_text(claim: Claim) -> str:
     low, high = (None if bound is None else format_number(float(bound)) for bound in (claim.low, claim.high))
     if low is None:
         return f"≤ {high}"
-    return f"≥ {low}" if high is None else f"{low} to {high}"
+    if high is None:
+        return f"≥ {low}"
+    return f"exactly {low}" if claim.low == claim.high else f"{low} to {high}"
 
 
 def expected_text(claim: Claim) -> Markup:

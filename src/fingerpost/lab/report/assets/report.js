@@ -144,6 +144,7 @@
   // Curves, drawn again when the theme or the width changes.
 
   const dashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [12, 4]];
+  const borders = ["solid", "dashed", "dotted", "double", "ridge", "groove"];
   const colour = (name) => {
     document.body.style.setProperty("outline-color", `var(${name})`);
     const value = getComputedStyle(document.body).outlineColor;
@@ -182,6 +183,7 @@
       scales: { x: { time: false } },
       axes: [axis(data.x_label), { ...axis(data.y_label), size: 64 }],
       series: [{ label: data.x_label }, ...data.series.map(describe)],
+      legend: { markers: { width: 2, dash: (_, index) => borders[(index - 1) % borders.length] } },
       cursor: { drag: { x: true, y: false } },
     };
     curve.plot = new uPlot(options, [data.x, ...data.series.map((series) => series.values)], place);
