@@ -53,5 +53,9 @@ def in_child(function: Callable[[], None], limit: int | None = None, after: bool
 
 def contents(directory: Path) -> dict[str, bytes]:
     """Returns all files of a run but the manifest (it holds times) and the lock, by path."""
-    paths = [path for path in directory.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock")]
+    paths = [
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and path.name not in ("manifest.json", ".lock")
+    ]
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in sorted(paths)}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import matplotlib.backends.backend_svg  # noqa: F401  (loaded here, not in every child)
 import pytest
-from lab import toy_experiment
-from lab.killing import contents, in_child
 
 from fingerpost.lab import RunFolder, Store, run_experiment, verify
+from lab import toy_experiment
+from lab.killing import contents, in_child
 
 CONFIG = toy_experiment.Config()
 
@@ -37,7 +37,15 @@ def never_killed(tmp_path_factory):
 def test_a_run_leaves_every_kind_of_file(never_killed):
     files, _ = never_killed
     kinds = {path.partition("/")[0] for path in files}
-    assert kinds == {"metrics.jsonl", "claims.json", "contents.json", "figures", "tables", "stages", "checkpoint"}
+    assert kinds == {
+        "metrics.jsonl",
+        "claims.json",
+        "contents.json",
+        "figures",
+        "tables",
+        "stages",
+        "checkpoint",
+    }
 
 
 def test_two_runs_of_one_seed_are_the_same_bytes(never_killed, tmp_path):

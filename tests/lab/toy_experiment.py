@@ -32,7 +32,9 @@ PRESETS = {"quick": Config(), "full": Config(steps=6)}
 
 def fit(config: Config, run: Run, stage: str, width: int) -> tuple[torch.nn.Module, float]:
     """Trains with everything that has state: dropout, Adam, a schedule, an average, a generator of its own."""
-    model = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Dropout(0.3), torch.nn.Linear(width, 1)).double()
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, width), torch.nn.Dropout(0.3), torch.nn.Linear(width, 1)
+    ).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     generator = torch.Generator().manual_seed(config.seed)
     inputs = torch.randn(10, 3, dtype=torch.float64)

@@ -156,7 +156,7 @@ class Loop:
         """Puts back what `state` returned."""
         self.step, self.stopped = state["step"], state["stopped"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         if self.average is not None:
@@ -237,6 +237,21 @@ class Keeper:
         self._checkpoint.save({**self._loop.state(), "metrics": [self._start, self._run.metrics.sync()]})
         self._saved = now
         self._saved_at = time.monotonic()
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Puts an optimiser's state back in the dtypes that it had.
+
+    ``load_state_dict`` casts floating-point state to its parameter's dtype, which changes scalars such as
+    NAdam's ``mu_product`` (float32 beside float64 parameters), and with them the next update's last bits.
+    """
+    optimizer.load_state_dict(dict(saved))
+    for group, saved_group in zip(optimizer.param_groups, saved["param_groups"]):
+        for parameter, key in zip(group["params"], saved_group["params"]):
+            for name, value in saved["state"].get(key, {}).items():
+                present = optimizer.state[parameter][name]
+                if isinstance(value, Tensor) and present.dtype != value.dtype:
+                    optimizer.state[parameter][name] = value.to(present.device)
 
 
 def numbers(values: Mapping[str, Any] | None) -> dict[str, Any]:
