@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from fingerpost.cli.flags import Help, parse
+from fingerpost.cli.flags import Help, Switch, parse
 from fingerpost.errors import ConfigError, FingerpostError, did_you_mean
 from fingerpost.experiments.loading import describe_failure, load_file, siblings_importable
 
@@ -19,10 +19,11 @@ _HELP = Help(
     "audit",
     "Checks your own learning signal against the true gradient, layer by layer, and says in a sentence what "
     "is wrong with it. FUNCTION takes no arguments and returns (signal, loss, point): signal maps a point to "
-    "covectors of the same shapes, loss maps a point to one number per sample, point is a tensor, or a list or "
-    "dict of tensors, with the samples along the first axis. "
+    "covectors of the same shapes, loss maps a point to one number per sample, and point is a tensor, or a "
+    "list or dict of tensors, with the samples along the first axis. "
     "Exit status: 0 when the signal passes, 1 when it does not, 2 when it cannot be audited.",
-    "fingerpost audit my_signal.py:problem --quick\nfingerpost audit my_signal.py:problem --redraws 32 --seed 1",
+    "fingerpost audit my_signal.py:problem --quick\n"
+    "fingerpost audit my_signal.py:problem --redraws 32 --seed 1",
 )
 
 
@@ -30,9 +31,9 @@ _HELP = Help(
 class Flags:
     """Flags of ``fingerpost audit``."""
 
-    target: tyro.conf.Positional[str]
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE:FUNCTION")]
     """Your file and the function in it, as FILE:FUNCTION."""
-    quick: bool = False
+    quick: Switch = False
     """Fewer samples and the directional probe only: seconds, not minutes."""
     n: int | None = None
     """Samples to audit; None takes 256, or 64 with --quick."""
@@ -44,9 +45,9 @@ class Flags:
     """Confidence level of the intervals, between 0 and 1."""
     seed: int = 0
     """Seed of the audit's perturbations and of torch while your function runs."""
-    json: bool = False
+    json: Switch = False
     """Print the report as one line of JSON, for machines."""
-    strict: bool = False
+    strict: Switch = False
     """Do not pass a signal that is right only on average (UNBIASED_NOISY)."""
 
 
@@ -68,7 +69,9 @@ def main(arguments: list[str]) -> int:
 def _split(target: str) -> tuple[Path, str]:
     path, colon, name = target.rpartition(":")
     if not colon or not path or not name:
-        raise ConfigError(f"fingerpost audit needs FILE:FUNCTION, such as my_signal.py:problem, and got {target!r}")
+        raise ConfigError(
+            f"fingerpost audit needs FILE:FUNCTION, such as my_signal.py:problem, and got {target!r}"
+        )
     if not Path(path).is_file():
         near = [file.name for file in Path(path).parent.glob("*.py")] if Path(path).parent.is_dir() else []
         raise ConfigError(f"there is no file {path!r}{did_you_mean(Path(path).name, near)}")
@@ -118,7 +121,9 @@ def _problem(function: Callable[[], Any], place: str) -> tuple[Any, Any, Any]:
     made = function()
     if not isinstance(made, (tuple, list)) or len(made) != 3:
         size = f" of {len(made)}" if isinstance(made, (tuple, list)) else ""
-        raise ConfigError(f"{place} must return (signal, loss, point), and returned a {type(made).__name__}{size}")
+        raise ConfigError(
+            f"{place} must return (signal, loss, point), and returned a {type(made).__name__}{size}"
+        )
     signal, loss, point = made
     for role, value in (("signal", signal), ("loss", loss)):
         if not callable(value):

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     )
 }
 
+
 class HelpShown(Exception):
     """Help was asked for and has been printed: the command ends, with status 0."""
 

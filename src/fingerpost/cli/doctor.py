@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from fingerpost._table import Table
-from fingerpost.cli.flags import Help, parse
-from fingerpost.cli.home import runs_home
+from fingerpost.cli.flags import Help, Switch, parse
+from fingerpost.lab.store import home as runs_home
 
 _HELP = Help(
     "doctor",
-    "Checks this machine and says what to do about what is missing. Every row is ok, warn (something optional "
-    "is missing) or fail (fingerpost cannot work). Exit status: 0, or 1 when a row fails.",
+    "Checks this machine and says what to do about what is missing. Every row is ok, warn (something "
+    "optional is missing) or fail (fingerpost cannot work). Exit status: 0, or 1 when a row fails.",
     "fingerpost doctor\nfingerpost doctor --json",
 )
 
@@ -35,7 +35,7 @@ LEAST_FREE_BYTES = 1 << 30
 class Flags:
     """Flags of ``fingerpost doctor``."""
 
-    json: bool = False
+    json: Switch = False
     """Print one JSON object per row, for machines."""
 
 
@@ -132,7 +132,9 @@ def _home() -> Finding:
         with tempfile.TemporaryFile(dir=nearest) as probe:
             probe.write(b"fingerpost")
     except OSError as error:
-        return Finding(item, "fail", f"{home} cannot be written ({error.strerror}): set FINGERPOST_HOME elsewhere")
+        return Finding(
+            item, "fail", f"{home} cannot be written ({error.strerror}): set FINGERPOST_HOME elsewhere"
+        )
     free = shutil.disk_usage(nearest).free
     detail = f"{home}: {free / 1e9:.1f} GB free"
     return Finding(item, "ok" if free >= LEAST_FREE_BYTES else "warn", detail)

@@ -1,10 +1,12 @@
-"""The second stage: a command's flags from a frozen dataclass, by tyro, with one-line errors and help with examples."""
+"""The second stage: a command's flags from a frozen dataclass, by tyro, with one-line errors and examples."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
+import re
+import shutil
 import textwrap
 import typing
 from collections.abc import Sequence
@@ -16,6 +18,9 @@ from fingerpost.cli.commands import HelpShown
 from fingerpost.errors import ConfigError, did_you_mean
 
 FlagsT = TypeVar("FlagsT")
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A boolean flag that is off unless given: ``--json``, and no ``--no-json``."""
 
 
 class Help(NamedTuple):
@@ -32,7 +37,9 @@ class Help(NamedTuple):
     examples: str
 
 
-def parse(flags: type[FlagsT], arguments: Sequence[str], about: Help, default: FlagsT | None = None) -> FlagsT:
+def parse(
+    flags: type[FlagsT], arguments: Sequence[str], about: Help, default: FlagsT | None = None
+) -> FlagsT:
     """Reads a command line into a dataclass.
 
     Args:
@@ -48,8 +55,8 @@ def parse(flags: type[FlagsT], arguments: Sequence[str], about: Help, default: F
       ConfigError: If a flag is unknown (the nearest is suggested), or a value is missing or wrong.
       HelpShown: If help was asked for; it has been printed.
     """
-    out, err = io.StringIO(), io.StringIO()
-    extra = {} if default is None else {"default": default}
+    out, err = _utf8(), _utf8()
+    extra: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             return tyro.cli(
@@ -61,25 +68,44 @@ def parse(flags: type[FlagsT], arguments: Sequence[str], about: Help, default: F
             )
     except SystemExit as stop:
         if not stop.code:
-            print(f"{out.getvalue().rstrip()}\n\nexamples:\n{textwrap.indent(about.examples, '  ')}")
+            print(f"{wrapped(_text(out))}\n\nexamples:\n{textwrap.indent(about.examples, '  ')}")
             raise HelpShown from None
-        raise ConfigError(_explain(err.getvalue(), flags, about.command)) from None
+        raise ConfigError(_explain(_text(err), flags, arguments, about.command)) from None
     except (TypeError, ValueError) as error:  # a dataclass that refuses its own values
         raise ConfigError(str(error)) from error
 
 
-def _explain(box: str, flags: type, command: str) -> str:
-    """Turns tyro's boxed message into one line; unknown flags get the nearest known one."""
+def _utf8() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # tyro draws its boxes by the stream's encoding
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read().rstrip()
+
+
+def wrapped(text: str) -> str:
+    """Breaks lines longer than the terminal; boxes fit it already."""
+    width = min(100, shutil.get_terminal_size().columns)
+    return "\n".join(textwrap.fill(line, width) if len(line) > width else line for line in text.splitlines())
+
+
+def _explain(box: str, flags: type, arguments: Sequence[str], command: str) -> str:
+    """Turns tyro's boxed message into one line; an unknown flag gets the nearest known one."""
+    known = [*flag_names(flags), "--help"]
+    for word in arguments:
+        name = word.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in known:
+            hint = did_you_mean(name, known) or f"; fingerpost {command} --help lists the flags"
+            return f"fingerpost {command} has no flag {name}{hint}"
     message = _first_paragraph(box)
-    unknown = message.partition("nrecognized options: ")[2].replace(",", " ").split()
-    if not unknown:
-        return f"{message} (fingerpost {command} --help)"
-    word = unknown[0]
-    if not word.startswith("-"):
-        return f"fingerpost {command} does not expect {word!r} (fingerpost {command} --help)"
-    known = flag_names(flags)
-    hint = did_you_mean(word, known) or f"; fingerpost {command} --help lists the flags"
-    return f"fingerpost {command} has no flag {word}{hint}"
+    stray = re.match(r"Unrecognized options: (\S+?)(,|$)", message)
+    if stray:
+        message = f"fingerpost {command} does not expect {stray[1]!r}"
+    elif message.startswith("Missing from"):
+        missing = re.findall(r"^│ {5}(\S+)", box.partition("For full")[0], re.MULTILINE)
+        message = f"fingerpost {command} needs {' '.join(missing)}"
+    return f"{message} (fingerpost {command} --help)"
 
 
 def _first_paragraph(box: str) -> str:
@@ -96,21 +122,22 @@ def _first_paragraph(box: str) -> str:
 
 
 def flag_names(flags: type, prefix: str = "") -> list[str]:
-    """Lists the flags that a dataclass gives: ``--run-dir``, and ``--no-strict`` for a boolean; positionals not."""
+    """Lists the flags that a dataclass gives: ``--data``, for a boolean ``--no-big`` too; no positionals."""
     names: list[str] = []
     hints = typing.get_type_hints(flags, include_extras=True)
     for field in dataclasses.fields(flags):
         kind = hints[field.name]
         inner = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+        marks = getattr(kind, "__metadata__", ())
         name = f"{prefix}{field.name.replace('_', '-')}"
-        if tyro.conf.Positional in getattr(kind, "__metadata__", ()):
+        if tyro.conf.Positional in marks:
             continue
         if dataclasses.is_dataclass(inner):
-            flat = tyro.conf.arg(name="") in getattr(kind, "__metadata__", ())
-            names += flag_names(inner, prefix if flat else f"{name}.")
+            flat = tyro.conf.arg(name="") in marks
+            names += flag_names(typing.cast(type, inner), prefix if flat else f"{name}.")
             continue
         names.append(f"--{name}")
-        if inner is bool:
+        if inner is bool and tyro.conf.FlagCreatePairsOff not in marks:
             names.append(f"--{prefix}no-{field.name.replace('_', '-')}")
     return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_text
 import shlex
 from collections.abc import Sequence
@@ -10,18 +9,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fingerpost._table import Table, format_interval
-from fingerpost.cli.flags import Help
+from fingerpost.cli.flags import Help, Switch, wrapped
 from fingerpost.cli.settings import Settings, as_words, peek, read_settings
+from fingerpost.cli.tables import claims_table, short_path
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import Entry, find_experiment, load_experiment
 from fingerpost.experiments.loading import siblings_importable
+from fingerpost.lab import Claim, RunFolder, Store, run_experiment
+from fingerpost.lab.folder import MANIFEST
+from fingerpost.lab.run import resolved_config
 
 _DESCRIPTION = (
     "Runs an experiment: it measures, states claims and judges them, and keeps everything in one folder. "
-    "A run that was stopped goes on where it was. The flags below the first group are the experiment's own. "
+    "A run that was stopped goes on where it was. "
     "Exit status: 0 when it completed, whatever its claims say (1 with --strict if one does not hold), "
     "1 for an error, 2 for a wrong command line, 130 after Ctrl-C."
 )
@@ -47,13 +49,13 @@ class Flags:
     """The experiment's settings to start from: quick (minutes) or full."""
     run_dir: Path | None = None
     """Folder of the run: made, gone on with, or found finished. None makes a new one in FINGERPOST_HOME."""
-    resume: bool = False
+    resume: Switch = False
     """Go on with the newest unfinished run of this experiment, with its settings."""
     config_json: Path | None = None
     """JSON file with settings of the experiment, {"name": value}."""
-    strict: bool = False
+    strict: Switch = False
     """Exit with 1 when a claim does not hold."""
-    json: bool = False
+    json: Switch = False
     """Print one JSON object per event, for machines."""
 
 
@@ -61,7 +63,7 @@ class _Plan(NamedTuple):
     entry: Entry
     module: ModuleType
     settings: Settings
-    directory: Path
+    standing: Path | None
 
 
 def main(arguments: list[str]) -> int:
@@ -70,7 +72,9 @@ def main(arguments: list[str]) -> int:
     if not names:
         return _usage(rest)
     if len(names) > 1 and peek(rest, "--run-dir") is not None:
-        raise ConfigError(f"--run-dir names the folder of one run, and {len(names)} experiments were asked for")
+        raise ConfigError(
+            f"--run-dir names the folder of one run, and {len(names)} experiments were asked for"
+        )
     plans = [_plan(name, rest) for name in names]
     held = [_carry_out(plan) for plan in plans]
     return 0 if all(held) or not plans[0].settings.options.strict else 1
@@ -84,7 +88,7 @@ def _split_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _usage(rest: Sequence[str]) -> int:
     if "--help" in rest or "-h" in rest:
-        print(_USAGE.format(description=_DESCRIPTION))
+        print(wrapped(_USAGE.format(description=_DESCRIPTION)))
         return 0
     where = " before the flags" if rest else ""
     raise ConfigError(f"fingerpost run needs the name of an experiment{where}; fingerpost list names them")
@@ -92,46 +96,52 @@ def _usage(rest: Sequence[str]) -> int:
 
 def _plan(name: str, rest: Sequence[str]) -> _Plan:
     entry = find_experiment(name)
-    module = load_experiment(name)
-    about = Help(f"run {name}", _DESCRIPTION, f"fingerpost run {name} --preset quick\nfingerpost run {name} --resume")
+    examples = f"fingerpost run {name} --preset quick\nfingerpost run {name} --resume"
     directory = peek(rest, "--run-dir")
     standing = Path(directory) if directory else _unfinished(entry) if "--resume" in rest else None
+    module = load_experiment(name)
+    about = Help(f"run {name}", f"{entry.summary} {_DESCRIPTION}", examples)
     settings = read_settings(Flags(), rest, entry, module, about, standing)
-    if settings.options.resume and standing is None:
-        raise ConfigError(f"there is no unfinished run of {name} to resume; start one: fingerpost run {name}")
-    return _Plan(entry, module, settings, standing or _new_folder(entry))
+    if settings.options.resume and (standing is None or not (standing / MANIFEST).exists()):
+        where = f" in {standing}" if standing else ""
+        raise ConfigError(f"there is no run of {name} to resume{where}; start one: fingerpost run {name}")
+    return _Plan(entry, module, settings, standing)
+
+
+def _unfinished(entry: Entry) -> Path | None:
+    """Finds the newest run of an experiment that was stopped, killed or failed."""
+    done = ("completed", "running", "damaged")
+    rows = [row for row in Store().list() if row.experiment == entry.name and row.status not in done]
+    return Path(rows[-1].path) if rows else None
 
 
 def _carry_out(plan: _Plan) -> bool:
     """Runs one experiment; returns whether all of its claims hold."""
-    from fingerpost.lab import Claim, RunFolder
-
     as_json = plan.settings.options.json
+    directory = plan.standing or Store().new_directory(plan.entry.name)
     if as_json:
-        _print_start(plan)
+        _print_start(plan, directory)
     try:
-        _run(plan)
+        _run(plan, directory)
     except KeyboardInterrupt:
-        if not (plan.directory / "manifest.json").exists():
+        if not (directory / MANIFEST).exists():
             raise
-        resume = shlex.join(["fingerpost", "run", _typed_name(plan.entry), "--run-dir", str(plan.directory)])
+        resume = shlex.join(["fingerpost", "run", plan.entry.typed, "--run-dir", short_path(directory)])
         raise KeyboardInterrupt(f"stopped; to go on: {resume}") from None
-    claims: list[Claim] = RunFolder(plan.directory).claims()
+    claims = RunFolder(directory).claims()
     if as_json:
-        _print_end(plan, claims)
+        _print_end(plan, directory, claims)
     else:
-        _print_outcome(plan, claims)
+        _print_outcome(plan, directory, claims)
     return all(claim.holds for claim in claims)
 
 
-def _run(plan: _Plan) -> None:
-    from fingerpost.lab import run_experiment
-
-    with siblings_importable(Path(plan.entry.module)) if _is_file(plan.entry) else nullcontext():
+def _run(plan: _Plan, directory: Path) -> None:
+    with siblings_importable(Path(plan.entry.module)) if plan.entry.is_file else nullcontext():
         run_experiment(
             plan.module,
             plan.settings.config,
-            plan.directory,
+            directory,
             name=plan.entry.name,
             title=plan.entry.title,
             summary=plan.entry.summary,
@@ -143,53 +153,29 @@ def _run(plan: _Plan) -> None:
 def repeating_words(entry: Entry, module: ModuleType, settings: Settings) -> list[str]:
     """Writes the command line that repeats a run: its preset, and every setting that differs from it."""
     preset = module.PRESETS.get(settings.preset, settings.config)
-    words = ["fingerpost", "run", _typed_name(entry), "--preset", settings.preset]
-    for field in dataclasses.fields(settings.config):
-        value = getattr(settings.config, field.name)
-        if value != getattr(preset, field.name):
-            words += as_words(field.name, dataclasses.asdict(settings.config)[field.name])
+    values = resolved_config(settings.config)
+    words = ["fingerpost", "run", entry.typed, "--preset", settings.preset]
+    for name, usual in resolved_config(preset).items():
+        if values[name] != usual:
+            words += as_words(name, values[name])
     return words
 
 
-def _is_file(entry: Entry) -> bool:
-    return entry.module.endswith(".py")
+def _print_start(plan: _Plan, directory: Path) -> None:
+    settings = {"preset": plan.settings.preset, "config": resolved_config(plan.settings.config)}
+    event = {"event": "start", "experiment": plan.entry.name, "directory": str(directory)}
+    print(json_text.dumps({**event, **settings}), flush=True)
 
 
-def _typed_name(entry: Entry) -> str:
-    return entry.module if _is_file(entry) else entry.name
-
-
-def _print_start(plan: _Plan) -> None:
-    config = json_text.loads(json_text.dumps(dataclasses.asdict(plan.settings.config), default=str))
-    event = {"event": "start", "experiment": plan.entry.name, "preset": plan.settings.preset, "config": config}
-    print(json_text.dumps({**event, "directory": str(plan.directory)}), flush=True)
-
-
-def _print_end(plan: _Plan, claims: Sequence[Any]) -> None:
+def _print_end(plan: _Plan, directory: Path, claims: Sequence[Claim]) -> None:
     for claim in claims:
         print(json_text.dumps({"event": "claim", "experiment": plan.entry.name, **claim.to_json()}))
     held = sum(claim.holds for claim in claims)
-    event = {"event": "end", "experiment": plan.entry.name, "claims": len(claims), "hold": held}
-    print(json_text.dumps({**event, "directory": str(plan.directory)}), flush=True)
+    event = {"event": "end", "experiment": plan.entry.name, "directory": str(directory)}
+    print(json_text.dumps({**event, "claims": len(claims), "held": held}), flush=True)
 
 
-def claims_table(claims: Sequence[Any], title: str) -> Table:
-    """Lays claims out for a terminal: what is claimed, what was expected and measured, whether it holds."""
-    rows = [
-        (
-            claim.statement,
-            f"{claim.expected} {claim.unit}".rstrip(),
-            claim.measured,
-            format_interval(claim.interval),
-            claim.holds,
-        )
-        for claim in claims
-    ]
-    return Table(("claim", "expected", "measured", "interval", "holds"), rows, title=title)
-
-
-def _print_outcome(plan: _Plan, claims: Sequence[Any]) -> None:
-    held = sum(claim.holds for claim in claims)
-    print(claims_table(claims, f"{plan.entry.name}: {held} of {len(claims)} claims hold").to_text())
-    print(f"\nEverything is in {plan.directory}")
-    print(f"See it as a page: fingerpost report {shlex.quote(str(plan.directory))} --open")
+def _print_outcome(plan: _Plan, directory: Path, claims: Sequence[Claim]) -> None:
+    print(claims_table(claims, plan.entry.name).to_text())
+    print(f"\nEverything is in {short_path(directory)}")
+    print(f"See it as a page: fingerpost report {shlex.quote(short_path(directory))} --open")

@@ -1,4 +1,4 @@
-"""An experiment's settings on the command line: presets, a JSON file, a run that stands already, typed flags."""
+"""An experiment's settings: presets, a JSON file, a run that stands already, typed flags."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ def peek(arguments: Sequence[str], flag: str) -> str | None:
 
 
 def read_settings(
-    options: Any, arguments: Sequence[str], entry: Entry, module: ModuleType, about: Help, standing: Path | None
+    options: Any,
+    arguments: Sequence[str],
+    entry: Entry,
+    module: ModuleType,
+    about: Help,
+    standing: Path | None,
 ) -> Settings:
     """Reads a command's flags and an experiment's configuration from one command line.
 
@@ -57,7 +62,7 @@ def read_settings(
       standing: A run folder, whose settings are the defaults when there is a run in it.
 
     Raises:
-      ConfigError: If a flag, a preset or a setting is unknown or wrong, or the experiment's ``check`` refuses it.
+      ConfigError: If a flag, a preset or a setting is unknown or wrong, or the experiment refuses it.
     """
     preset, base = _starting_point(module, peek(arguments, "--preset"), standing)
     file = peek(arguments, "--config-json")

@@ -31,6 +31,16 @@ class Entry(NamedTuple):
     summary: str
     systems: tuple[str, ...]
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a user's own file."""
+        return self.module.endswith(".py")
+
+    @property
+    def typed(self) -> str:
+        """What is typed on a command line to mean it: its name, or the path of its file."""
+        return self.module if self.is_file else self.name
+
 
 EXPERIMENTS: dict[str, Entry] = {
     row.name: row
@@ -85,7 +95,10 @@ def find_experiment(name_or_path: str) -> Entry:
         from fingerpost.experiments.loading import entry_of_file
 
         return entry_of_file(name_or_path)
-    hint = did_you_mean(name_or_path, EXPERIMENTS) or "; fingerpost list names them; your own is a path ending in .py"
+    hint = (
+        did_you_mean(name_or_path, EXPERIMENTS)
+        or "; fingerpost list names them; your own is a path ending in .py"
+    )
     raise ConfigError(f"there is no experiment {name_or_path!r}{hint}")
 
 

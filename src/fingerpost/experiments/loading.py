@@ -78,12 +78,14 @@ def entry_of_file(path: str) -> Entry:
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"there is no experiment file {path!r}")
-    return Entry(file.stem.replace("_", "-"), str(file), file.stem.replace("_", " "), f"Your own, in {path}.", ())
+    return Entry(
+        file.stem.replace("_", "-"), str(file), file.stem.replace("_", " "), f"Your own, in {path}.", ()
+    )
 
 
 def load_entry(entry: Entry) -> ModuleType:
     """Imports the module of a registry row and checks its parts."""
-    if entry.module.endswith(".py"):
+    if entry.is_file:
         module = load_file(entry.module)
     else:
         module = importlib.import_module(entry.module)
@@ -95,8 +97,10 @@ def _check_shape(module: ModuleType, source: str) -> None:
     config = getattr(module, "Config", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise ConfigError(f"{source} is not an experiment: it needs a dataclass named Config")
-    if not getattr(config, "__dataclass_params__").frozen:
-        raise ConfigError(f"Config in {source} must be @dataclass(frozen=True): settings do not change in a run")
+    if not config.__dataclass_params__.frozen:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ConfigError(
+            f"Config in {source} must be @dataclass(frozen=True): settings do not change in a run"
+        )
     if "seed" not in {field.name for field in dataclasses.fields(config)}:
         raise ConfigError(f"Config in {source} needs a field 'seed: int = 0'")
     presets = getattr(module, "PRESETS", None)
@@ -104,6 +108,8 @@ def _check_shape(module: ModuleType, source: str) -> None:
         raise ConfigError(f"{source} needs PRESETS, such as {{'quick': Config(steps=10), 'full': Config()}}")
     for name, preset in presets.items():
         if not isinstance(preset, config):
-            raise ConfigError(f"preset {name!r} in {source} must be a Config, and is a {type(preset).__name__}")
+            raise ConfigError(
+                f"preset {name!r} in {source} must be a Config, and is a {type(preset).__name__}"
+            )
     if not callable(getattr(module, "run", None)):
         raise ConfigError(f"{source} needs a function run(config, run)")

@@ -1,0 +1,3 @@
+"""A module beside the user's file."""
+
+TARGET = 0.5
