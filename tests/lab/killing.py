@@ -1,4 +1,4 @@
-"""Real kills at chosen moments: a forked child runs the experiment and is sent SIGKILL at its n-th system call."""
+"""Real kills at chosen moments: a forked child runs the experiment and is killed at its n-th system call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALLS = ("write", "pwrite", "fsync", "replace", "unlink", "ftruncate", "rmdir")
 
 
 def counting(limit: int | None, after: bool) -> list[int]:
-    """Wraps the calls of `os` in this process: the `limit`-th one is this process's end. Returns the counter."""
+    """Wraps the calls of `os` in this process: the `limit`-th is its end. Returns the counter."""
     count = [0]
 
     def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +35,7 @@ def counting(limit: int | None, after: bool) -> list[int]:
 
 
 def in_child(function: Callable[[], None], limit: int | None = None, after: bool = False) -> tuple[int, int]:
-    """Runs `function` in a forked child, killed at its `limit`-th call; returns its exit code and its calls."""
+    """Runs `function` in a forked child, killed at its `limit`-th call; returns exit code and calls."""
     context = multiprocessing.get_context("fork")
     calls = context.Value("i", 0)
 

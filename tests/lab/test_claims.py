@@ -60,22 +60,8 @@ def test_a_claim_comes_back_from_json(measured, interval):
 
 def test_claims_json_rows_have_the_contract_s_names():
     row = Claim(**BASE, low=0.0).to_json()
-    assert set(row) == set(
-        [
-            "name",
-            "statement",
-            "source",
-            "expected",
-            "low",
-            "high",
-            "measured",
-            "interval",
-            "unit",
-            "note",
-            "holds",
-            "decided_by",
-        ]
-    )
+    names = "name statement source expected low high measured interval unit note holds decided_by"
+    assert sorted(row) == sorted(names.split(" "))
 
 
 def test_a_t_interval_agrees_with_the_textbook():

@@ -59,6 +59,15 @@ def test_every_colour_stands_out_on_the_white_card(colour):
     assert 1.05 / (luminance(colour) + 0.05) > 2.0
 
 
+def test_what_is_drawn_outside_the_context_has_the_style_too():
+    _, axes = new_figure()
+    (line,) = axes.plot([0, 1], label="a")
+    axes.set(title="T")
+    assert line.get_linewidth() == 2.0
+    assert axes.get_title(loc="left") == "T"
+    assert not axes.legend().get_frame_on()
+
+
 def test_axes_come_as_a_grid():
     figure, axes = new_figure(2, 3, sharex=True)
     assert axes.shape == (2, 3)

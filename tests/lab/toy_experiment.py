@@ -1,4 +1,4 @@
-"""A small experiment with every part that a kill could hurt; the tests run it as a user would run a file of theirs."""
+"""A small experiment with every part that a kill could hurt, run as a user's own file is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRESETS = {"quick": Config(), "full": Config(steps=6)}
 
 
 def fit(config: Config, run: Run, stage: str, width: int) -> tuple[torch.nn.Module, float]:
-    """Trains with everything that has state: dropout, Adam, a schedule, an average, a generator of its own."""
+    """Trains with everything that has state: dropout, Adam, a schedule, an average, a generator."""
     model = torch.nn.Sequential(
         torch.nn.Linear(3, width), torch.nn.Dropout(0.3), torch.nn.Linear(width, 1)
     ).double()

@@ -100,9 +100,12 @@ def new_figure(
     """
     from matplotlib.figure import Figure
 
+    from fingerpost.lab._axes import StyledAxes
+
+    kind = {"axes_class": StyledAxes, **options.pop("subplot_kw", {})}
     with figure_style():
         figure = Figure(figsize=(width, height))
-        return figure, figure.subplots(rows, columns, **options)
+        return figure, figure.subplots(rows, columns, subplot_kw=kind, **options)
 
 
 def svg_bytes(figure: Figure, *, title: str = "", description: str = "") -> bytes:
