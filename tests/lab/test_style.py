@@ -65,7 +65,7 @@ def test_what_is_drawn_outside_the_context_has_the_style_too():
     axes.set(title="T")
     assert line.get_linewidth() == 2.0
     assert axes.get_title(loc="left") == "T"
-    assert not axes.legend().get_frame_on()
+    assert axes.legend().get_frame().get_edgecolor()[3] == 0
 
 
 def test_axes_come_as_a_grid():

@@ -119,17 +119,14 @@ def train(
 ) -> TrainResult:
     """Trains `model` along the signal that `step` puts into ``.grad``; the module's docstring has an example.
 
-    With a `run`, logged rows go to its metrics and the whole state to ``checkpoint/<stage>/``: killed at any
-    moment and called again, it continues from there, to the bit. The global random generators are seeded
-    from (seed, stage) inside and given back outside. The best row is judged by `monitor`, and `evaluate`
-    sees the average under `ema`.
+    With a `run`, it keeps rows and checkpoints: killed at any moment and called again, it ends the same, to
+    the bit. With `ema`, `evaluate` sees the average.
 
     Args:
       model: Has ``state_dict`` and ``load_state_dict``, as every torch Module.
       optimizer: Any torch optimiser whose ``step()`` needs no closure (so not LBFGS).
       step: ``step(model, batch)`` fills ``.grad`` of the parameters and returns numbers to log.
-      batches: ``batches(k)`` gives the batch of step k = 0, 1, … from k and a seed alone, as `minibatches`
-        does.
+      batches: ``batches(k)`` gives the batch of step k = 0, 1, … from k and a seed alone (`minibatches`).
       steps: Updates to make in all.
       seed: Seeds the global random generators inside the loop (dropout and the like).
       run: Keeps metrics and checkpoints; None keeps nothing.
@@ -143,8 +140,7 @@ def train(
       maximize: Whether more of the monitored number is better.
       patience: Stops after this many evaluations in a row without a better one.
       log_every: Updates between logged rows; evaluations and the last step are always logged.
-      extra: More state to keep, by name: things with ``state_dict`` and ``load_state_dict``, or torch
-        Generators.
+      extra: More state to keep, by name: torch Generators, or what has ``state_dict`` and its inverse.
       throw: Raises NumericalError when ``loss`` is not finite, instead of stopping as ``"diverged"``.
       checkpoint_seconds: Wall-clock seconds between checkpoints; 0 saves after every step.
 
@@ -152,45 +148,47 @@ def train(
       InvalidTypeError, InvalidValueError: An argument is wrong, or no parameter has a ``.grad`` after `step`.
       RunError: The checkpoint cannot be read or written; the message names the path.
     """
-    _check_ranges(
-        optimizer, steps=steps, ema=ema, clip_norm=clip_norm, patience=patience, log_every=log_every
-    )
+    _check_ranges(optimizer, ema, steps=steps, clip_norm=clip_norm, patience=patience, log_every=log_every)
     average = None if ema is None else Average(model, ema)
     loop = Loop(model, optimizer, scheduler, Judge(monitor, maximize, patience), average, dict(extra or {}))
     keeper = Keeper(run, stage, loop, checkpoint_seconds)
     plan = Plan(step, batches, steps, clip_norm, evaluate, evaluate_every or steps, log_every, throw)
-    with rng.isolated_rng(seed, stage):
-        return _run(loop, keeper, plan, seed)
+    return _run(loop, keeper, plan, seed)
 
 
 def _run(loop: Loop, keeper: Keeper, plan: Plan, seed: int) -> TrainResult:
-    keeper.resume()
-    while loop.stopped is None and loop.step < plan.steps:
-        row = {
-            "step": loop.step + 1,
-            **numbers(loop.update(plan.step, plan.batches(loop.step), plan.clip_norm)),
-        }
-        if not math.isfinite(row.get("loss", 0.0)):
-            if plan.throw:
-                raise NumericalError(f"stage {keeper.stage!r}: the loss is {row['loss']} at step {loop.step}")
-            loop.stopped = "diverged"
-        last = loop.step == plan.steps or loop.stopped is not None
-        evaluated: dict[str, Any] = {}
-        if plan.evaluate is not None and (last or loop.step % plan.evaluate_every == 0):
-            evaluated = loop.evaluate(plan.evaluate, seed)
-            row |= evaluated
-            loop.judge_evaluation(row, evaluated)
-        if evaluated or last or loop.stopped or loop.step % plan.log_every == 0:
-            keeper.log(row)
-        keeper.save_when_due()
-    loop.stopped = loop.stopped or "steps"
-    keeper.save()
-    return TrainResult(
-        keeper.history, loop.step, loop.stopped, loop.judge.best, loop.average and loop.average.state
-    )
+    with rng.isolated_rng(seed, keeper.stage):
+        keeper.resume()
+        while loop.stopped is None and loop.step < plan.steps:
+            _advance(loop, keeper, plan, seed)
+        loop.stopped = loop.stopped or "steps"
+        keeper.save()
+    averaged = loop.average and loop.average.state
+    return TrainResult(keeper.history, loop.step, loop.stopped, loop.judge.best, averaged)
 
 
-def _check_ranges(optimizer: torch.optim.Optimizer, *, ema: float | None, **counts: float | None) -> None:
+def _advance(loop: Loop, keeper: Keeper, plan: Plan, seed: int) -> None:
+    """Makes one update, and evaluates, logs and saves when it is time."""
+    row = {
+        "step": loop.step + 1,
+        **numbers(loop.update(plan.step, plan.batches(loop.step), plan.clip_norm)),
+    }
+    if not math.isfinite(row.get("loss", 0.0)):
+        if plan.throw:
+            raise NumericalError(f"stage {keeper.stage!r}: the loss is {row['loss']} at step {loop.step}")
+        loop.stopped = "diverged"
+    last = loop.step == plan.steps or loop.stopped is not None
+    evaluated: dict[str, Any] = {}
+    if plan.evaluate is not None and (last or loop.step % plan.evaluate_every == 0):
+        evaluated = loop.evaluate(plan.evaluate, seed)
+        row |= evaluated
+        loop.judge_evaluation(row, evaluated)
+    if evaluated or last or loop.stopped or loop.step % plan.log_every == 0:
+        keeper.log(row)
+    keeper.save_when_due()
+
+
+def _check_ranges(optimizer: torch.optim.Optimizer, ema: float | None, **counts: float | None) -> None:
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InvalidTypeError(
             "LBFGS needs a closure that measures the loss again; use an optimiser without one"
