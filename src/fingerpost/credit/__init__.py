@@ -9,6 +9,7 @@ from fingerpost.credit._energy import EnergyGradient, NudgedProblem
 from fingerpost.credit._layered import LayeredLoss
 from fingerpost.credit._local import local_gradients
 from fingerpost.credit._phases import FreePhase, NudgedPhase, free_phase, nudged_phase
+from fingerpost.credit.hopfield import HopfieldNetwork, HopfieldPhase
 from fingerpost.credit.signals import (
     AbstractCredit,
     Backprop,
@@ -51,6 +52,8 @@ __all__ = [
     "GaussSeidel",
     "GradientDescent",
     "HeavyBall",
+    "HopfieldNetwork",
+    "HopfieldPhase",
     "LayeredLoss",
     "NudgedPhase",
     "NudgedProblem",

@@ -38,7 +38,7 @@ class FusedDescent:
     @classmethod
     def of(cls, problem: NudgedProblem) -> FusedDescent | None:
         """The kernel for `problem`, or None where a block is not a tanh `ResidualBlock` on (B, d) states."""
-        blocks = [block for block in problem.chain.blocks if _is_plain(block)]
+        blocks = [b for b in problem.chain.blocks if isinstance(b, ResidualBlock) and _is_plain(b)]
         if len(blocks) != problem.chain.num_blocks or problem.free[-1].ndim != 2:
             return None
         return cls(problem, blocks, _head(problem, sum(block.scale for block in blocks)))
@@ -157,7 +157,7 @@ def _chain(work: _Work, l: int) -> None:
     torch.ops.aten.sigmoid_backward.grad_input(work.errors[l], work.gate, grad_input=work.chained)
 
 
-def _is_plain(block: nn.Module) -> bool:
+def _is_plain(block: ResidualBlock) -> bool:
     return type(block) is ResidualBlock and block.activation == "tanh" and not _hooked(block)
 
 

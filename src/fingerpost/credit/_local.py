@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from fingerpost.credit._phases import FreePhase, free_phase
+from fingerpost.credit.signals.base import Credits
 from fingerpost.errors import ShapeError
 
 if TYPE_CHECKING:
     from fingerpost.credit._chain import ResidualChain
-    from fingerpost.credit.signals import Credits
 
 
 def local_gradients(
@@ -55,7 +55,7 @@ def local_gradients(
       >>> bool(chain.losses(chain(x, return_hidden=True)[1][-1], y).mean() < before)
       True
     """
-    layers = list(getattr(credits, "layers", credits))
+    layers = credits.layers if isinstance(credits, Credits) else list(credits)
     states = (free or free_phase(chain, x)).states
     _check_layers(layers, states[1:])
     with torch.enable_grad():

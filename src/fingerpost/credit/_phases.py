@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -138,7 +139,7 @@ def _solver(solver: str | AbstractSolver, step_size: float | None) -> AbstractSo
         return solver
     if solver not in SOLVERS:
         raise InvalidValueError(f"solver is {solver!r}; expected one of {list(SOLVERS)} or a solver object")
-    return SOLVERS[solver]() if step_size is None else SOLVERS[solver](step_size=step_size)
+    return SOLVERS[solver]() if step_size is None else replace(SOLVERS[solver](), step_size=step_size)
 
 
 def _check(beta: float | str, steps: int, tolerance: float, sign: int) -> None:
