@@ -54,6 +54,15 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_path(tmp_path, monkeyp
     assert [item.name for item in tmp_path.iterdir()] == ["claims.json"]
 
 
+def test_a_file_is_as_private_as_the_user_asked(tmp_path):
+    before = os.umask(0o077)
+    try:
+        files.write_text(tmp_path / "a", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_write_that_the_system_cuts_short_is_continued(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, bytes(content)[:3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import matplotlib.backends.backend_svg  # noqa: F401  (loaded here, not in every child)
 import pytest
 
+from fingerpost.errors import RunError
 from fingerpost.lab import RunFolder, Store, run_experiment, verify
 from lab import toy_experiment
 from lab.killing import contents, in_child
@@ -80,22 +82,35 @@ def test_many_kills_of_one_run_give_the_same_bytes(never_killed, tmp_path):
 
 def test_a_process_killed_from_outside_is_resumed_to_the_same_bytes(tmp_path):
     script = [sys.executable, toy_experiment.__file__]
-    options = ["steps=30", "wait=0.02"]
+    options = ["steps=16", "wait=0.02"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([*script, str(tmp_path / "killed"), *options], env=environment)
     metrics = tmp_path / "killed" / "metrics.jsonl"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_bytes().count(b"\n") < 12):
+    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_bytes().count(b"\n") < 6):
         time.sleep(0.01)
     assert RunFolder(tmp_path / "killed").status == "running"
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert RunFolder(tmp_path / "killed").status == "killed"
-    config = toy_experiment.Config(steps=30, wait=0.02)
+    config = toy_experiment.Config(steps=16, wait=0.02)
     run_experiment(toy_experiment, config, tmp_path / "killed", name="toy")
     run_experiment(toy_experiment, config, tmp_path / "whole", name="toy")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert [row.status for row in Store().list()] == ["completed", "completed"]
+
+
+def test_a_run_that_found_the_disk_full_is_resumed_to_the_same_bytes(never_killed, tmp_path):
+    def on_a_small_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+        with pytest.raises(RunError, match=r"could not be written.*File too large"):
+            run_toy(tmp_path / "run")
+
+    code, _ = in_child(on_a_small_disk)
+    assert code == 0
+    assert not (tmp_path / "run" / "figures").exists()
+    run_toy(tmp_path / "run")
+    assert contents(tmp_path / "run") == never_killed[0]
 
 
 def test_an_interrupted_run_says_so_and_resumes_to_the_same_bytes(never_killed, tmp_path, monkeypatch):

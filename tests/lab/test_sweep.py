@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -162,6 +163,23 @@ def test_a_worker_that_exits_well_without_a_finished_run_has_failed(tmp_path):
     (one,) = tasks = [task(tmp_path / "a", "pass")]
     run_tasks(tasks, retries=0)
     assert one.status == "failed"
+
+
+def test_the_live_table_shows_every_run_on_a_terminal_and_nothing_elsewhere(tmp_path, monkeypatch, capsys):
+    ours, theirs = pty.openpty()
+    one = task(tmp_path / "a", DIES_ONCE.format(signal=int(signal.SIGKILL)))
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setenv("LINES", "24")
+        run_tasks([one])
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "seed=0" in shown
+    assert "1 running" in shown
+    monkeypatch.undo()
+    run_tasks([task(tmp_path / "b", DIES_ONCE.format(signal=0))])
+    assert capsys.readouterr().err == ""
 
 
 SUPERVISOR = """

@@ -16,7 +16,7 @@ from fingerpost.lab.folder import MANIFEST, RunFolder
 from fingerpost.lab.lock import is_locked
 from fingerpost.lab.run import checked_name
 
-INDEX = "index.sqlite"
+INDEX = "index-1.sqlite"  # another layout gets another number, and fills itself from the folders
 _DEPTH = 4
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fingerpost.errors import RunError
+from fingerpost.lab._display import Display
 from fingerpost.lab.executors import AbstractExecutor, AbstractJob
 from fingerpost.lab.folder import RunFolder
 
@@ -68,7 +68,7 @@ def supervise(
     for task in tasks:
         task.status = "completed" if is_complete(task.directory) else "waiting"
     running: dict[int, AbstractJob] = {}
-    display = _Display(tasks)
+    display = Display(tasks)
     try:
         while any(task.status in ("waiting", "running") for task in tasks):
             _start(tasks, running, executor, jobs, environment)
@@ -128,30 +128,3 @@ def _stop(running: Mapping[int, AbstractJob]) -> None:
     for job in running.values():
         if job.poll() is None:
             job.kill()
-
-
-class _Display:
-    """A line of counts on standard error, rewritten in place, when that is a terminal."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = tasks
-        self._live = sys.stderr.isatty()
-        self._shown = ""
-
-    def show(self) -> None:
-        counts: dict[str, int] = dict.fromkeys(("completed", "running", "waiting", "failed"), 0)
-        for task in self._tasks:
-            counts[task.status] += 1
-        text = "  ".join(f"{name} {count}" for name, count in counts.items() if count)
-        names = ", ".join(_words(task.point) for task in self._tasks if task.status == "running")
-        if self._live and (line := f"{text}  [{names}]"[:118]) != self._shown:
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-            self._shown = line
-
-    def close(self) -> None:
-        if self._live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _words(point: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in point.items())
