@@ -183,11 +183,11 @@ def _judge(problem: NudgedProblem, relaxation: Relaxation, gradient: EnergyGradi
 
 
 def _failure(result: NudgedPhase, solver: AbstractSolver) -> str:
+    broken = [n for n, value in enumerate(result.block_residuals, 1) if not math.isfinite(value)]
     norms = [float(e.norm()) for e in result.errors]
-    broken = [n for n, norm in enumerate(norms, 1) if not math.isfinite(norm)]
     block = broken[-1] if broken else norms.index(max(norms)) + 1
     return (
         f"nudged phase {result.status.value} at step {result.steps}: block {block} has error norm "
         f"{norms[block - 1]:.3g}, and the relative norm of the energy gradient is {result.residual:.3g}; "
-        f"use a smaller beta (now {abs(result.beta):g}) or step_size (now {solver})"
+        f"use a smaller beta (now {abs(result.beta):g}) or step_size ({solver})"
     )

@@ -17,7 +17,8 @@ class MixingHistory:
 
     Args:
       memory: Pairs kept.
-      ridge: Tikhonov term, relative to the largest diagonal entry of the Gram matrix R Rᵀ.
+      ridge: Tikhonov term, relative to the largest diagonal entry of the Gram matrix R Rᵀ; at least ten times the
+        machine epsilon.
     """
 
     memory: int
@@ -39,7 +40,8 @@ class MixingHistory:
     def _weights(self, gram: Tensor) -> Tensor:
         largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(gram.dtype).tiny)
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        ridged = gram / largest[:, None, None] + self.ridge * eye
+        ridge = max(self.ridge, 10 * torch.finfo(gram.dtype).eps)
+        ridged = gram / largest[:, None, None] + ridge * eye
         weights = torch.linalg.solve_ex(ridged, torch.ones_like(ridged[:, :, :1])).result
         return weights / weights.sum(1, keepdim=True)
 
