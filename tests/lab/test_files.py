@@ -199,6 +199,17 @@ def test_a_stage_runs_once_and_gives_what_json_gives_back(tmp_path):
     assert calls == [1]
 
 
+def test_two_stages_of_one_name_are_refused_rather_than_confused(tmp_path):
+    run = open_run(tmp_path / "r")
+    run.once("s", lambda: 1)
+    with pytest.raises(InvalidValueError, match="'s' was run before"):
+        run.once("s", lambda: 2)
+    run.checkpoint_folder("t")
+    with pytest.raises(InvalidValueError, match="'t' was trained before"):
+        run.checkpoint_folder("t")
+    run.close(None)
+
+
 def test_a_stage_that_returns_no_json_is_refused(tmp_path):
     run = open_run(tmp_path / "r")
     with pytest.raises(InvalidTypeError, match="stage 's' returned something that JSON cannot hold"):

@@ -72,6 +72,8 @@ class Run:
         self._facts = facts
         self._lock = lock
         self._stages: list[list[str]] = []
+        self._begun: set[str] = set()
+        self._trained: list[str] = []
         if lock is not None:
             self._claims = [claim.to_json() for claim in read_claims(directory)]
             self._contents = read_rows(directory / CONTENTS)
@@ -242,10 +244,16 @@ class Run:
 
         Raises:
           InvalidTypeError: If JSON cannot hold the result.
+          InvalidValueError: If the name cannot be a file's, or was used before.
           RunError: If a stored result is damaged.
         """
         self._writable()
         path = self.directory / "stages" / f"{checked_name(stage)}.json"
+        if stage in self._begun:
+            raise InvalidValueError(
+                f"stage {stage!r} was run before in this run; give each stage a name of its own"
+            )
+        self._begun.add(stage)
         if path.exists():
             return self._stored_result(path)
         facts: dict[str, Any] = {"stage": stage, "metrics": [self.metrics.cursor], "checkpoints": []}
@@ -272,8 +280,11 @@ class Run:
     def checkpoint_folder(self, stage: str) -> Path:
         """Returns ``checkpoint/<stage>/``; the stage of `once` under way removes it when done."""
         self._writable()
-        if self._stages:
-            self._stages[-1].append(stage)
+        if any(stage in names for names in [*self._stages, self._trained]):
+            raise InvalidValueError(
+                f"stage {stage!r} was trained before; give each call of train its own stage="
+            )
+        (self._stages[-1] if self._stages else self._trained).append(stage)
         return self._checkpoint_path(stage)
 
     @property
