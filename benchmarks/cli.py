@@ -1,6 +1,6 @@
-"""What the first answers of the command line cost: processor time of a whole process, user and system together.
+"""What the first answers of the command line cost: processor time of a whole process, user plus system.
 
-Ours is the median of 10 runs; the floor is a Python that does nothing; both taken in turn. The peer column stays
+Ours is the median of 10 runs, the floor a Python that does nothing, both taken in turn. The peer column stays
 empty: a command line has no peer. Writes ``results/cli.json``.
 """
 

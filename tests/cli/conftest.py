@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a home for runs, user's files, the command line in and out of process."""
+"""What these tests share: a home for runs, files of users, the command line in and out of this process."""
 
 from __future__ import annotations
 

@@ -135,10 +135,10 @@ def test_settings_written_as_words_are_read_back_equal():
 
 def test_a_file_with_an_unknown_or_wrong_setting_is_named():
     with pytest.raises(
-        ConfigError, match="here.json has a setting 'raet', which is not one; did you mean 'rate'"
+        ConfigError, match=r"here.json has a setting 'raet', which is not one; did you mean 'rate'"
     ):
         config_from_mapping({"raet": 1}, Config(), "here.json")
-    with pytest.raises(ConfigError, match="^here.json: .*--rate"):
+    with pytest.raises(ConfigError, match=r"^here.json: .*--rate"):
         config_from_mapping({"rate": "fast"}, Config(), "here.json")
 
 

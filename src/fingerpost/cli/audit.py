@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -25,6 +25,10 @@ _HELP = Help(
     "fingerpost audit my_signal.py:problem --quick\n"
     "fingerpost audit my_signal.py:problem --redraws 32 --seed 1",
 )
+
+
+if TYPE_CHECKING:
+    from fingerpost.audit import AuditReport
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ def main(arguments: list[str]) -> int:
         raise
     except FingerpostError as error:  # could not be audited: not the same as audited and wrong
         raise ConfigError(str(error)) from error
-    print(json_text.dumps(report.to_json()) if flags.json else report)
-    passed = report.passed and not (flags.strict and _verdict_name(report) == "UNBIASED_NOISY")
+    print(json_text.dumps(json_text.loads(report.to_json())) if flags.json else report)
+    passed = report.passed and not (flags.strict and report.verdict.name == "UNBIASED_NOISY")
     return 0 if passed else 1
 
 
@@ -78,7 +82,7 @@ def _split(target: str) -> tuple[Path, str]:
     return Path(path), name
 
 
-def _audit(file: Path, name: str, flags: Flags) -> Any:
+def _audit(file: Path, name: str, flags: Flags) -> AuditReport:
     import torch
 
     from fingerpost.audit import audit
@@ -132,7 +136,3 @@ def _problem(function: Callable[[], Any], place: str) -> tuple[Any, Any, Any]:
                 f"and its {role} is a {type(value).__name__}"
             )
     return signal, loss, point
-
-
-def _verdict_name(report: Any) -> str:
-    return str(getattr(report.verdict, "name", report.verdict))

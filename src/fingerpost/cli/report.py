@@ -18,7 +18,7 @@ from fingerpost.lab.report import build_report
 _HELP = Help(
     "report",
     "Makes one web page from runs: the scoreboard of all claims, then every experiment with its figures, "
-    "tables, settings and how to run it again. The page is a single file that needs no server and no network. "
+    "tables, settings and how to run it again. The page is one file that needs no server and no network. "
     "RUN is an identifier from fingerpost ls, the beginning of one, or a path; without any, all runs are "
     "taken and the newest of each experiment is shown.",
     "fingerpost report --open\nfingerpost report runs/my-run --output my-run.html",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,6 @@ class Config:
     """A folder, used by nothing."""
     centred: bool = True
     """Whether the noise has mean zero."""
-    pause: float = 0.0
-    """Seconds to sleep in the second stage."""
 
 
 PRESETS = {"quick": Config(samples=10), "full": Config()}
@@ -51,6 +50,6 @@ def run(config: Config, run) -> None:
 
     value = run.once("mean", mean)
     run.log("mean", 0, value=value)
-    run.once("pause", lambda: time.sleep(config.pause))
+    run.once("pause", lambda: time.sleep(float(os.environ.get("TINY_PAUSE", "0"))))
     bound = 5 * config.sigma / config.samples**0.5
     run.claim(Claim("mean", "The mean is near zero.", "the law of large numbers", "0", value, -bound, bound))
