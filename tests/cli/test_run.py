@@ -200,7 +200,8 @@ def test_ctrl_c_exits_130_and_its_one_line_goes_on_to_the_same_claims(command, h
 def test_resume_finds_the_newest_unfinished_run_and_its_settings(command, home, tiny, tmp_path):
     file = tmp_path / "flaky.py"
     file.write_text(
-        "from dataclasses import dataclass\nfrom pathlib import Path\n@dataclass(frozen=True)\nclass Config:\n"
+        "from dataclasses import dataclass\nfrom pathlib import Path\n"
+        "@dataclass(frozen=True)\nclass Config:\n"
         "    seed: int = 0\n    n: int = 1\nPRESETS = {'full': Config()}\ndef run(config, run):\n"
         "    if not Path(__file__).with_name('mended').exists():\n        raise KeyboardInterrupt\n"
     )
