@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from interleave import environment, interleave, medians, ratio_interval
 from torch import Tensor
 
 from fingerpost._table import Table
@@ -22,6 +22,7 @@ from fingerpost.credit import (
     nudged_phase,
     residual_mlp,
 )
+from interleave import environment, interleave, medians, ratio_interval
 
 STEPS = 20
 BLOCKS = 6
@@ -154,8 +155,8 @@ def row(
 def table(rows: list[dict]) -> Table:
     columns = ("system", "case", "ratio", "unit", "peer", "floor", "target", "holds")
     caption = (
-        "Ratio: CPU time over that of one backprop (forward, loss, parameter gradients) of the same net. Peer: the "
-        "published algorithm, autograd form. Floor: matrix-product operations over those of backprop."
+        "Ratio: CPU time over that of one backprop (forward, loss, parameter gradients) of the same net. "
+        "Peer: the published algorithm, autograd form. Floor: matrix-product operations over backprop's."
     )
     return Table(columns, [[r[c] for c in columns] for r in rows], "Credit", caption)
 
@@ -216,7 +217,7 @@ def chain_floor(width: int) -> float:
 
 def hopfield_floor() -> float:
     """Multiplications of T steps with x W_1ᵀ computed once, over those of one backprop (per sample)."""
-    pairs: list[int] = [a * b for a, b in zip(HOPFIELD, HOPFIELD[1:])]
+    pairs: list[int] = [a * b for a, b in pairwise(HOPFIELD)]
     return (pairs[0] + STEPS * 2 * sum(pairs[1:])) / (3 * sum(pairs) - pairs[0])
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.autograd.functional import jacobian
 
 from fingerpost.credit import ResidualBlock, ResidualChain, residual_mlp
 
@@ -49,9 +50,7 @@ def jacobians(chain, x):
     """Dense J_l (B, d, d) of each block at the free states."""
     _, hidden = chain(x, return_hidden=True)
     return [
-        torch.stack(
-            [torch.autograd.functional.jacobian(lambda v: block(v[None])[0], h) for h in states.detach()]
-        )
+        torch.stack([jacobian(lambda v, block=block: block(v[None])[0], h) for h in states.detach()])
         for block, states in zip(chain.blocks, hidden)
     ]
 

@@ -17,24 +17,24 @@ class MixingHistory:
 
     Args:
       memory: Pairs kept.
-      ridge: Tikhonov term, relative to the largest diagonal entry of the Gram matrix R Rᵀ; at least ten times the
-        machine epsilon.
+      ridge: Tikhonov term, relative to the largest diagonal entry of the Gram matrix R Rᵀ; at least ten times
+        the machine epsilon.
     """
 
     memory: int
     ridge: float
-    points: list[Tensor] = field(default_factory=list)
-    residuals: list[Tensor] = field(default_factory=list)
+    points: list[list[Tensor]] = field(default_factory=list)
+    residuals: list[list[Tensor]] = field(default_factory=list)
 
     def mixed(self, point: list[Tensor], residual: list[Tensor], step_size: float) -> list[Tensor]:
         """Adds a pair, lists of (B, …) tensors; returns Σ_i w_i (x^i + step_size r^i) like `point`."""
-        self.points = [*self.points, _flat(point)][-self.memory :]
-        self.residuals = [*self.residuals, _flat(residual)][-self.memory :]
+        self.points = [*self.points, point][-self.memory :]
+        self.residuals = [*self.residuals, residual][-self.memory :]
         if len(self.points) == 1:
             return [x + step_size * r for x, r in zip(point, residual)]
-        residuals = torch.stack(self.residuals, 1)
-        weights = self._weights(residuals @ residuals.transpose(1, 2))
-        mixed = (weights * (torch.stack(self.points, 1) + step_size * residuals)).sum(1)
+        stacked = torch.stack([_flat(r) for r in self.residuals], 1)
+        weights = self._weights(stacked @ stacked.transpose(1, 2))
+        mixed = (weights * (torch.stack([_flat(x) for x in self.points], 1) + step_size * stacked)).sum(1)
         return _like(mixed, point)
 
     def _weights(self, gram: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class ErrorCoordinates(AbstractSolver):
             errors = history.mixed(errors, change, self.step_size)
             states, outputs = _rebuild(problem, errors)
             step += 1
-        return Relaxation([h.detach() for h in states], step, scale, tolerance)
+        gradient = _energy_gradient(problem, states, outputs)
+        return Relaxation([h.detach() for h in states], step, scale, tolerance, gradient)
 
     def errors(self, problem: NudgedProblem, steps: int) -> list[Tensor]:
         """e_1 … e_L after `steps` plain steps, never formed as a difference; one step: −β × gradient."""
@@ -79,3 +80,13 @@ def _pull(problem: NudgedProblem, states: list[Tensor], outputs: list[Tensor]) -
     for l in range(len(outputs) - 1, 0, -1):
         pulls += torch.autograd.grad(outputs[l], states[l], pulls[-1], materialize_grads=True)
     return pulls[::-1]
+
+
+def _energy_gradient(problem: NudgedProblem, states: list[Tensor], outputs: list[Tensor]) -> EnergyGradient:
+    """∂E/∂h at `states`, from the graphs that `_rebuild` left."""
+    with torch.enable_grad():
+        losses = problem.chain.losses(states[-1], problem.y)
+    errors = [h.detach() - out.detach() for h, out in zip(states[1:], outputs)]
+    cotangents = [*errors[1:], torch.full_like(losses, -problem.beta)]
+    pulls = torch.autograd.grad([*outputs[1:], losses], states[1:], cotangents, materialize_grads=True)
+    return EnergyGradient(errors, list(pulls))
