@@ -49,7 +49,8 @@ class ErrorCoordinates(AbstractSolver):
             errors = history.mixed(errors, change, self.step_size)
             states, outputs = _rebuild(problem, errors)
             step += 1
-        gradient = _energy_gradient(problem, states, outputs)
+        # a loop left early has already used up the graphs
+        gradient = _energy_gradient(problem, states, outputs) if step == steps else None
         return Relaxation([h.detach() for h in states], step, scale, tolerance, gradient)
 
     def errors(self, problem: NudgedProblem, steps: int) -> list[Tensor]:
