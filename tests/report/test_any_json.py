@@ -11,12 +11,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fingerpost.lab.report.page import render
-from fingerpost.lab.report.reading import read_run
+from fingerpost.lab.report import build_report
 from report.folders import CLAIMS, CONTENTS, HOSTILE, audit_report, manifest, write_run
 from report.parsing import Page
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(HOSTILE)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([HOSTILE, 10**400, "\ud800"])
+)
 ANY_JSON = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -64,7 +70,7 @@ def test_any_value_at_any_place_gives_a_page(place: tuple[str, tuple[Any, ...]],
     with tempfile.TemporaryDirectory() as folder:
         run = write_run(Path(folder) / "run", files={"tables/loss.csv": "step,loss,accuracy\n0,1,2\n1,2,3\n"})
         (run / name).write_text(json.dumps(replaced(DOCUMENTS[name], way, value)), encoding="utf-8")
-        page = Page(render([read_run(run)]))
+        page = Page(build_report([run], Path(folder) / "report.html").read_text(encoding="utf-8"))
     assert "What holds, and what does not" in page.words
     assert len([a for a in page.attributes("script") if "type" not in a]) <= 2
     assert all((a["src"] or "").startswith("data:image/svg+xml") for a in page.attributes("img"))

@@ -10,7 +10,7 @@ from typing import Any
 from fingerpost._table import Table, format_interval, format_number
 from fingerpost.errors import RunError
 from fingerpost.lab.report.markup import Markup, join, tag
-from fingerpost.lab.report.reading import number
+from fingerpost.lab.report.reading import number, plain
 from fingerpost.lab.report.tables import definitions, table_block
 
 _SHAPES = {
@@ -54,7 +54,7 @@ def audit_block(row: Mapping[str, Any], text: str, anchor: str) -> Markup:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        report = json.loads(text)
+        report = plain(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise RunError(f"the audit report is not JSON: {error}") from error
     if not isinstance(report, dict) or not isinstance(report.get("verdict"), dict):

@@ -11,6 +11,7 @@ from fingerpost._table import Table
 from fingerpost.errors import RunError
 from fingerpost.lab.files import read_json
 from fingerpost.lab.report.markup import Markup, tag
+from fingerpost.lab.report.reading import plain
 from fingerpost.lab.report.tables import table_block
 
 _ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio", "target", "holds")
@@ -44,7 +45,7 @@ def benchmarks_section(folder: Path) -> Markup | None:
 
 def _file(path: Path) -> Markup:
     try:
-        table = _table(read_json(path), path.stem)
+        table = _table(plain(read_json(path)), path.stem)
     except (RunError, RecursionError) as error:
         return tag("div", tag("p", f"{path.name} cannot be shown: {error}"), class_="notice", role="note")
     return table_block(table, f"benchmark-{path.stem}")

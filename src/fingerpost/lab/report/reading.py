@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fingerpost._table import Table
-from fingerpost.errors import FingerpostError, RunError
+from fingerpost.errors import FingerpostError, InvalidTypeError, RunError
 from fingerpost.lab.claims import Claim
 from fingerpost.lab.files import read_json, sha256
 from fingerpost.lab.folder import CLAIMS, CONTENTS, MANIFEST
@@ -112,7 +112,7 @@ def _read(directory: Path, name: str, kind: type, problems: list[str], required:
     if not required and not (directory / name).exists():
         return None
     try:
-        value = read_json(directory / name)
+        value = plain(read_json(directory / name))
     except RunError as error:
         problems.append(str(error).replace(f"{directory}/", ""))
         return None
@@ -125,11 +125,26 @@ def _read(directory: Path, name: str, kind: type, problems: list[str], required:
     return value
 
 
+def plain(data: Any) -> Any:
+    """Makes parsed JSON fit for a page: integers that no float holds become infinite, lone surrogates "?".
+
+    >>> plain({"big": [10**400, 3], "torn": chr(0xD800)})
+    {'big': [inf, 3], 'torn': '?'}
+    """
+    if isinstance(data, str):
+        return data.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(data, int) and abs(data) > 2**1000:
+        return math.inf if data > 0 else -math.inf
+    if isinstance(data, dict):
+        return {plain(key): plain(value) for key, value in data.items()}
+    return [plain(value) for value in data] if isinstance(data, list) else data
+
+
 def _claims(rows: Sequence[Any], problems: list[str]) -> list[Claim]:
     claims = []
     for number, row in enumerate(rows, 1):
         try:
-            claim = Claim.from_json(row)
+            claim = _checked(Claim.from_json(row))
             contradicted = row.get("holds") is not claim.holds
         except (FingerpostError, TypeError, ValueError, AttributeError, KeyError) as error:
             problems.append(f"claim {number} of claims.json cannot be read: {error}")
@@ -141,6 +156,17 @@ def _claims(rows: Sequence[Any], problems: list[str]) -> list[Claim]:
             )
         claims.append(claim)
     return claims
+
+
+def _checked(claim: Claim) -> Claim:
+    for name in ("name", "statement", "source", "unit", "note"):
+        if not isinstance(getattr(claim, name), str):
+            raise InvalidTypeError(f"its {name} is {getattr(claim, name)!r}, not text")
+    bounds = [bound for bound in (claim.low, claim.high) if bound is not None]
+    for value in (claim.measured, *bounds, *(claim.interval or ())):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise InvalidTypeError(f"{value!r} stands where a number belongs")
+    return claim
 
 
 def _altered(directory: Path, manifest: Mapping[str, Any]) -> list[str]:
