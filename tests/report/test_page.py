@@ -206,14 +206,18 @@ def test_benchmarks_are_shown_and_a_broken_file_is_named(tmp_path: Path) -> None
             "unit": "ms",
             "holds": True,
             "x": [1],
+            "interval": [1.0, 1.5],
         }
     ]
-    (results / "credit.json").write_text(json.dumps({"title": "Credit <b>", "rows": rows}))
+    (results / "credit.json").write_text(
+        json.dumps({"title": "Credit <b>", "rows": rows, "environment": {"torch": "2.13"}})
+    )
     (results / "cli.json").write_text(json.dumps({"median_s": 0.0625, "runs": 10}))
     (results / "torn.json").write_text('{"rows": [')
     page = page_of(write_run(tmp_path / "run"), output=tmp_path / "report.html", benchmarks=results)
     assert "Credit <b>" in page.words
-    assert "6 blocks 1.25 – ms yes [1]" in page.words
+    assert "yes credit 6 blocks 1.25 – ms [1] [1, 1.5]" in page.words
+    assert "Measured with torch 2.13." in page.words
     assert "median_s 0.0625 runs 10" in page.words
     assert "torn.json cannot be shown" in page.words
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fingerpost._table import Table
+from fingerpost._table import Table, format_interval
 from fingerpost.errors import RunError
 from fingerpost.lab.files import read_json
 from fingerpost.lab.report.markup import Markup, tag
-from fingerpost.lab.report.reading import plain
+from fingerpost.lab.report.reading import number, plain
 from fingerpost.lab.report.tables import table_block
 
-_ORDER = ("system", "case", "ours", "peer", "peer_name", "floor", "unit", "ratio", "target", "holds")
+_ORDER = ("holds", "system", "case", "ours", "peer", "floor", "unit", "ratio", "target")
 
 
 def benchmarks_section(folder: Path) -> Markup | None:
@@ -59,9 +60,18 @@ def _table(content: Any, name: str) -> Table:
     found = list(dict.fromkeys(key for row in rows for key in row))
     columns = [key for key in _ORDER if key in found] + [key for key in found if key not in _ORDER]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    title, caption = str(whole.get("title") or name), str(whole.get("caption") or "")
+    title, caption = str(whole.get("title") or name), _caption(whole)
     return Table([column.replace("_", " ") for column in columns], cells, title, caption)
 
 
+def _caption(whole: Mapping[str, Any]) -> str:
+    environment = whole.get("environment")
+    facts = environment.items() if isinstance(environment, dict) else ()
+    measured = f"Measured with {', '.join(f'{key} {value}' for key, value in facts)}." if facts else ""
+    return " ".join(part for part in (str(whole.get("caption") or ""), measured) if part)
+
+
 def _cell(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 2 and not any(math.isnan(number(end)) for end in value):
+        return format_interval(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
