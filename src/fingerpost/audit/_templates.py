@@ -18,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from fingerpost.audit._backward import MissingDerivative, TransposedWeights
 from fingerpost.audit._layered import Chain
-from fingerpost.audit._relaxation import relaxation_profiles
 
 Alternatives = Sequence["Tensor | None"]
 
@@ -104,13 +103,21 @@ def _flipped(evidence: Evidence) -> Alternatives:
     return [s * g if s < 0 else None for s, g in zip(evidence.scales(), evidence.reference)]
 
 
+def _common_scale(evidence: Evidence) -> float | None:
+    """The scale that most leaves share within a fifth, or None."""
+    scales = np.array(evidence.scales())
+    common = float(np.median(scales))
+    near = np.abs(scales - common) <= 0.2 * abs(common)
+    return common if common > 0 and near.mean() > 0.5 else None
+
+
 def _constant_scale(evidence: Evidence) -> Alternatives:
-    common = float(np.median(evidence.scales()))
-    return [common * g for g in evidence.reference]
+    common = _common_scale(evidence)
+    return _nothing(evidence) if common is None else [common * g for g in evidence.reference]
 
 
 def _own_scale(evidence: Evidence) -> Alternatives:
-    return [s * g for s, g in zip(evidence.scales(), evidence.reference)]
+    return [s * g if s > 0 else None for s, g in zip(evidence.scales(), evidence.reference)]
 
 
 def _one_over_batch(evidence: Evidence) -> Alternatives:
@@ -118,11 +125,14 @@ def _one_over_batch(evidence: Evidence) -> Alternatives:
 
 
 def _decay(evidence: Evidence) -> tuple[float, float] | None:
+    """Slope and intercept of log scale over depth, where a straight line fits within a twentieth."""
     scales = np.array(evidence.scales())
     if len(scales) < 3 or (scales <= 0).any():
         return None
-    slope, intercept = np.polyfit(np.arange(len(scales)), np.log(scales), 1)
-    return (float(slope), float(intercept)) if slope > 0.03 else None
+    depth = np.arange(len(scales))
+    slope, intercept = np.polyfit(depth, np.log(scales), 1)
+    misfit = np.sqrt(np.square(intercept + slope * depth - np.log(scales)).mean())
+    return (float(slope), float(intercept)) if slope > 0.03 and misfit < 0.05 else None
 
 
 def _scale_decaying(evidence: Evidence) -> Alternatives:
@@ -134,29 +144,37 @@ def _scale_decaying(evidence: Evidence) -> Alternatives:
 
 
 def _unconverged(evidence: Evidence) -> Alternatives:
-    """Scales per layer that follow the profile of a gradient-descent relaxation stopped early."""
-    scales = np.array(evidence.scales())
-    if len(scales) < 3 or (scales < 0).any() or scales[0] > 0.9 * scales[-1]:
-        return _nothing(evidence)
-    bases: list[tuple[str, Alternatives]] = [("error", evidence.reference)]
+    """Scales that fall ever faster on the way down, as a relaxation stopped early leaves them.
+
+    A relaxation is a diffusion along the chain: after T steps the layer k below the top has about the scale of the k-th
+    term of a binomial, whose logarithm is concave in k; a backward sweep with a wrong factor makes a straight line.
+    """
+    bases: list[Alternatives] = [evidence.reference]
     if evidence.chain is not None:
-        bases.append(("displacement", _gramian(evidence)))
-    fits = [_relaxed(evidence, kind, base) for kind, base in bases]
-    misfit, found = min(fits, key=lambda fit: fit[0])
-    return found if misfit < min(0.35, _geometric_misfit(scales)) else _nothing(evidence)
+        bases.append(_gramian(evidence))
+    found = [[_scaled(a, b) for a, b in zip(evidence.signal, base)] for base in bases]
+    fading = [alternative for alternative in found if _fades(evidence, alternative)]
+    return min(fading, key=lambda f: _misfit(evidence, f)) if fading else _nothing(evidence)
 
 
-def _geometric_misfit(scales: np.ndarray) -> float:
-    """Root-mean-square misfit of log scale to a straight line in depth: the simpler explanation to beat."""
-    logs = np.log(np.maximum(scales, 1e-14))
-    depth = np.arange(len(scales))
-    return float(np.sqrt(np.square(np.polyval(np.polyfit(depth, logs, 1), depth) - logs).mean()))
+def _scaled(a: Tensor, base: Tensor | None) -> Tensor | None:
+    return None if base is None else max(_ratio(a, base), 0.0) * base
 
 
-def _relaxed(evidence: Evidence, kind: str, base: Alternatives) -> tuple[float, Alternatives]:
-    own = [_ratio(a, b) if b is not None else 0.0 for a, b in zip(evidence.signal, base)]
-    misfits, _ = relaxation_profiles(np.array(own), kind)
-    return float(misfits.min()), [None if b is None else s * b for s, b in zip(own, base)]
+def _misfit(evidence: Evidence, alternative: Alternatives) -> float:
+    pairs = zip(evidence.signal, alternative)
+    return sum(float((a - t).square().sum() / a.square().sum().clamp_min(1e-300)) for a, t in pairs if t is not None)
+
+
+def _fades(evidence: Evidence, alternative: Alternatives) -> bool:
+    """Whether the alternative's scale falls towards the lower layers, and its logarithm concavely."""
+    if len(alternative) < 3 or any(t is None for t in alternative):
+        return False
+    sizes = [float((t if t is not None else g).norm() / g.norm()) for t, g in zip(alternative, evidence.reference)]
+    logs = np.log(np.maximum(sizes, 1e-14))
+    falling = logs[0] < np.log(0.9) + logs[-1] and (np.diff(logs) > -0.1).all()
+    curvature = np.polyfit(np.arange(len(logs)), logs, 2)[0]
+    return bool(falling and curvature < -0.01)
 
 
 def _neighbour(shift: int) -> Callable[[Evidence], Alternatives]:
@@ -232,6 +250,14 @@ def _gramian(evidence: Evidence) -> Alternatives:
     return evidence.cache["gramian"]
 
 
+def _gramian_weighted(evidence: Evidence) -> Alternatives:
+    """The Gramian's weighting up to a factor common to all layers: a nudge of finite strength shrinks it."""
+    base = _gramian(evidence)
+    factors = [_ratio(a, t) for a, t in zip(evidence.signal, base) if t is not None]
+    common = float(np.median(factors)) if factors else 0.0
+    return [common * t if common > 0 and t is not None else None for t in base]
+
+
 def _stale(evidence: Evidence) -> Alternatives:
     if evidence.previous is not None:
         return evidence.rows(list(evidence.previous()))
@@ -294,7 +320,7 @@ def _zeroed(evidence: Evidence) -> Alternatives:
 TEMPLATES: tuple[Template, ...] = (
     Template("sign", _flipped, "{layers} [points|point] the opposite way; −a passes: flip the sign", 1),
     Template("constant scale", _constant_scale, "{layers} [has|have] the right direction and {value} times the right length", 1,
-             value=lambda e, i: float(np.median(e.scales()))),
+             value=lambda e, i: _common_scale(e) or e.scales()[i]),
     Template("scale per layer", _own_scale, "{layers} [has|have] the right direction and {value} times the right length", 5,
              value=lambda e, i: e.scales()[i]),
     Template("1/B", _one_over_batch, "{layers} [is|are] divided by the batch size: the signal is of the mean loss where the "
@@ -322,8 +348,8 @@ TEMPLATES: tuple[Template, ...] = (
              "the block above the right one", fixed=True),
     Template("wrong block (below)", _of_chain(lambda c: c.wrong_block(-1)), "{layers} [goes|go] backward through the Jacobian of "
              "the block below the right one", fixed=True),
-    Template("Gramian-weighted", _gramian, "{layers} [holds|hold] the gradient weighted by the Gramian of the Jacobians below: it "
-             "descends, but its lengths and directions are not the gradient's", fixed=True, weighting=True),
+    Template("Gramian-weighted", _gramian_weighted, "{layers} [holds|hold] the gradient weighted by the Gramian of the Jacobians below: it "
+             "descends, but its lengths and directions are not the gradient's", 1, weighting=True),
     Template("sign only", _sign_only, "{layers} [keeps|keep] only the sign of each entry", 1),
     Template("unit norm", _unit_norm, "{layers} [is|are] normalised sample by sample: the lengths are lost", 1),
     Template("clipped", _clipped, "{layers} [is|are] the gradient clipped", 1),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ MINIMUM_SAMPLES = 8
 SIGNIFICANCE = 0.01
 
 VANISHED = "VANISHED"
+SIGN = next(template for template in TEMPLATES if template.name == "sign")
 PASSING = ("EXACT", "ALIGNED", "UNBIASED_NOISY")
 _SEVERITY = ("FAULT", "NULL", "BIASED", "INSUFFICIENT", "UNBIASED_NOISY", "ALIGNED", "EXACT")
 
@@ -155,38 +157,60 @@ def _judge_bias(findings: list[Finding], redraws: Redraws) -> None:
 def _name_faults(
     evidence: Evidence, findings: list[Finding], suspects: list[int], tolerance: float, level: float
 ) -> None:
-    remaining = set(suspects)
-    scores = _scores(evidence, sorted(remaining), [t for t in TEMPLATES if t.name != "sign"])
+    scores = _scores(evidence, suspects, [t for t in TEMPLATES if t is not SIGN])
+    _settle(scores, findings, set(suspects))
+    _name_flips(evidence, findings, suspects, tolerance, level)
+
+
+def _settle(scores: Scores, findings: list[Finding], remaining: set[int]) -> None:
+    """Gives every leaf the fault that explains it, the template with the largest total gain first."""
     while remaining:
         chosen = _best(scores, remaining)
         if chosen is None:
-            break
+            return
         template, leaves = chosen
         for leaf, explained in leaves.items():
             findings[leaf].label = "ALIGNED" if template.weighting else "FAULT"
             findings[leaf].fault, findings[leaf].explained = template, explained
         remaining -= leaves.keys()
-    _name_flips(evidence, findings, sorted(suspects), tolerance, level)
 
 
-def _name_flips(evidence: Evidence, findings: list[Finding], suspects: list[int], tolerance: float, level: float) -> None:
-    """Names the sign where the cosine is negative and −a itself passes; a fault found meanwhile must explain less."""
+def _name_flips(
+    evidence: Evidence, findings: list[Finding], suspects: list[int], tolerance: float, level: float
+) -> None:
+    """Names the sign where the cosine is negative and −a itself passes; where −a has a fault of its own, names both."""
     against = [i for i in suspects if findings[i].cosine.value < 0 and findings[i].label != "NULL"]
     if not against:
         return
-    sign = next(t for t in TEMPLATES if t.name == "sign")
-    flips = _scores(evidence, against, [sign])
     turned = evidence.negated()
-    others = [t for t in TEMPLATES if t.name != "sign"]
-    mirrored = {i: _direction(turned.signal[i], turned.reference[i], tolerance, level) for i in against}
-    faults = _scores(turned, against, others)
+    mirrored = [_direction(a, g, tolerance, level) for a, g in zip(turned.signal, turned.reference)]
+    if all(mirrored[i].label == "EXACT" for i in against):
+        scores: Scores = {}
+    else:
+        scores = _scores(turned, against, [t for t in TEMPLATES if t is not SIGN])
+    _settle(scores, mirrored, set(against))
     for leaf in against:
-        passes = mirrored[leaf].label in ("EXACT", "ALIGNED")
-        spoiled = _best({t: s for t, s in faults.items() if not t.weighting}, {leaf})
-        weighted = _best({t: s for t, s in faults.items() if t.weighting}, {leaf})
-        if passes and leaf in flips[sign] and (spoiled is None or weighted is not None):
-            findings[leaf].label, findings[leaf].fault = "FAULT", sign
-            findings[leaf].explained = flips[sign][leaf][0]
+        if mirrored[leaf].label in ("EXACT", "ALIGNED"):
+            findings[leaf].label, findings[leaf].fault = "FAULT", SIGN
+            findings[leaf].explained = 1 - _left(turned, leaf, findings[leaf])
+        elif (fault := mirrored[leaf].fault) is not None and not fault.weighting:
+            findings[leaf].label, findings[leaf].fault = "FAULT", _flipped_too(fault)
+            findings[leaf].explained = mirrored[leaf].explained
+
+
+def _left(turned: Evidence, leaf: int, finding: Finding) -> float:
+    """Share of ‖a − g‖² that is left when the sign is flipped and the length fitted."""
+    a, g = turned.signal[leaf], turned.reference[leaf]
+    fitted = (a * g).sum() / g.square().sum().clamp_min(1e-300) * g
+    return float((a - fitted).square().sum() / (a + g).square().sum().clamp_min(1e-300))
+
+
+@functools.cache
+def _flipped_too(template: Template) -> Template:
+    advice = "{layers} [points|point] the opposite way; flip the sign, and then: " + template.advice
+    value = template.value
+    turned_value = None if value is None else lambda e, i: value(e.negated(), i)
+    return replace(template, name=f"sign + {template.name}", advice=advice, value=turned_value)
 
 
 Scores = dict[Template, dict[int, tuple[float, float]]]
@@ -291,5 +315,5 @@ def _sentence(label: str, names: list[str], cosines: list[Figure], level: float,
         if worst.value > 0
         else f"{where}: points against the gradient ({reading}), but −a does not pass either",
         "NULL": f"{where}: no different from a random direction ({reading})",
-        "INSUFFICIENT": f"{where}: too few usable samples to tell ({reading}); raise n",
+        "INSUFFICIENT": f"{where}: too few usable samples or redraws to tell ({reading}); raise n or redraws",
     }[label]

@@ -94,22 +94,28 @@ def random_net(
     biases = [0.3 * normal(width) for _ in range(blocks)]
     inputs = normal(samples, width)
     labels = (inputs @ normal(width, classes)).argmax(1)
-    return ResidualNet(weights, biases, sharpness * normal(classes, width) / width**0.5, scale, inputs, labels)
+    return ResidualNet(
+        weights, biases, sharpness * normal(classes, width) / width**0.5, scale, inputs, labels
+    )
 
 
 def relaxed(net: ResidualNet, steps: int, step_size: float) -> list[Tensor]:
     """Error credit after a gradient-descent relaxation that was stopped early, linearised: β → 0."""
     h, top = net.states(), net.backward()[-1]
     depth = len(net.weights)
-    slopes = [1 - torch.tanh(h[i] @ w.T + b).square() for i, (w, b) in enumerate(zip(net.weights, net.biases))]
+    slopes = [
+        1 - torch.tanh(h[i] @ w.T + b).square() for i, (w, b) in enumerate(zip(net.weights, net.biases))
+    ]
     moved = [torch.zeros_like(top) for _ in range(depth + 1)]
     errors = moved[1:]
     for _ in range(steps + 1):
         errors = [
-            moved[i + 1] - moved[i] - net.scale * slopes[i] * (moved[i] @ net.weights[i].T) for i in range(depth)
+            moved[i + 1] - moved[i] - net.scale * slopes[i] * (moved[i] @ net.weights[i].T)
+            for i in range(depth)
         ]
         pulls = [
-            e + net.scale * (e * slopes[i + 1]) @ net.weights[i + 1] for i, e in zip(range(depth - 1), errors[1:])
+            e + net.scale * (e * slopes[i + 1]) @ net.weights[i + 1]
+            for i, e in zip(range(depth - 1), errors[1:])
         ]
         goals = [*pulls, top]
         moved = [moved[0], *(m + step_size * (goal - e) for m, goal, e in zip(moved[1:], goals, errors))]
@@ -119,7 +125,9 @@ def relaxed(net: ResidualNet, steps: int, step_size: float) -> list[Tensor]:
 Signals = list[Tensor]
 
 
-def _on_gradient(change: Callable[[Tensor, ResidualNet, int, int], Tensor]) -> Callable[[ResidualNet], Signals]:
+def _on_gradient(
+    change: Callable[[Tensor, ResidualNet, int, int], Tensor],
+) -> Callable[[ResidualNet], Signals]:
     def inject(net: ResidualNet) -> Signals:
         gradient = net.backward()
         return [change(g, net, index, len(gradient)) for index, g in enumerate(gradient)]
