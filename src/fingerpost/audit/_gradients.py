@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from fingerpost.audit._audit import Audit, Settings, audit
+from fingerpost.audit._audit import Audit, Settings, audit, check_callable
 from fingerpost.audit._point import Leaves, covectors, flatten
 from fingerpost.audit._problem import Problem
 from fingerpost.audit._report import AuditReport
@@ -63,6 +63,7 @@ def audit_gradients(
       InvalidValueError: If no parameter requires a gradient, or the batch's tensors differ in length.
       InvalidTypeError, ShapeError, NumericalError: As in `audit`.
     """
+    check_callable(signal, "signal")
     parts = _parts(batch, units or (QUICK_UNITS if quick else UNITS))
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -148,13 +149,13 @@ class _UnitProblem(Problem):
 
     def __init__(self, model: nn.Module, loss: Loss, leaves: Leaves, parts: list[Batch], double: bool) -> None:
         joined = _WithLoss(model, loss)
-        self._parts = parts
+        self._parts = [tuple(_wide(t) for t in part) for part in parts] if double else parts
 
         def loss_on(point: Mapping[str, Tensor], part: Batch) -> Tensor:
             return functional_call(joined, {f"model.{name}": p for name, p in point.items()}, part)
 
         self._loss_on = loss_on
-        super().__init__(lambda point: torch.stack([loss_on(point, part) for part in parts]), leaves, False, double)
+        super().__init__(lambda point: torch.stack([loss_on(point, part) for part in self._parts]), leaves, False, double)
 
     def _first_gradient(self) -> list[Tensor]:
         self.samples = len(self._parts)
@@ -174,6 +175,10 @@ class _UnitProblem(Problem):
         finally:
             self.loss = every
         return [torch.stack(leaf) for leaf in zip(*rows)]
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _draw(model: nn.Module, signal: Callable[..., Any], parts: list[Batch], leaves: Leaves) -> list[Tensor]:

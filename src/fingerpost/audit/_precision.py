@@ -36,7 +36,8 @@ class DoublePrecision(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in _KEPT:
-            return func(*args, **kwargs)
+            value = func(*args, **kwargs)
+            return _WIDER.get(value, value) if isinstance(value, torch.dtype) else value  # seen as it is used
         if name in _NARROWING_METHODS:
             return self._widen(args[0])
         in_place = name.endswith("_") and not name.endswith("__")

@@ -132,11 +132,17 @@ class Problem:
     def _check_rows(self) -> None:
         if self.losses.numel() == 1:
             raise InvalidValueError("per_sample=True, but the loss gave one number; return one value per sample, (N,)")
+        count = self.losses.numel()
         rows = {name: p.shape[:1] for name, p in zip(self.leaves.names, self.point)}
         if len(set(rows.values())) != 1 or () in rows.values():
             raise InvalidValueError(
                 f"per_sample=True, but the leaves' first axes differ: "
                 f"{ {name: tuple(r) for name, r in rows.items()} }; give every leaf one row per sample"
+            )
+        if self.point[0].shape[0] != count:
+            raise InvalidValueError(
+                f"per_sample=True, but the loss gave {count} values for {self.point[0].shape[0]} rows of the point; "
+                "return one value per row, (N,)"
             )
 
 

@@ -152,29 +152,27 @@ def _unconverged(evidence: Evidence) -> Alternatives:
     bases: list[Alternatives] = [evidence.reference]
     if evidence.chain is not None:
         bases.append(_gramian(evidence))
-    found = [[_scaled(a, b) for a, b in zip(evidence.signal, base)] for base in bases]
-    fading = [alternative for alternative in found if _fades(evidence, alternative)]
+    fading = [f for f in (_faded(evidence, base) for base in bases) if f is not None]
     return min(fading, key=lambda f: _misfit(evidence, f)) if fading else _nothing(evidence)
 
 
-def _scaled(a: Tensor, base: Tensor | None) -> Tensor | None:
-    return None if base is None else max(_ratio(a, base), 0.0) * base
+def _faded(evidence: Evidence, base: Alternatives) -> Alternatives | None:
+    """`base` at the signal's own scale per layer, if that scale is near 1 at the top and falls concavely below it."""
+    known = [b for b in base if b is not None]
+    if len(base) < 3 or len(known) < len(base):
+        return None
+    scales = [max(_ratio(a, b), 0.0) for a, b in zip(evidence.signal, known)]
+    logs = np.log(np.maximum(scales, 1e-14))
+    falling = logs[0] < np.log(0.9) + logs[-1] and (np.diff(logs) > -0.1).all()
+    curvature = np.polyfit(np.arange(len(logs)), logs, 2)[0]
+    if not (0.3 <= scales[-1] <= 1.5 and falling and curvature < -0.01):
+        return None
+    return [s * b for s, b in zip(scales, known)]
 
 
 def _misfit(evidence: Evidence, alternative: Alternatives) -> float:
     pairs = zip(evidence.signal, alternative)
     return sum(float((a - t).square().sum() / a.square().sum().clamp_min(1e-300)) for a, t in pairs if t is not None)
-
-
-def _fades(evidence: Evidence, alternative: Alternatives) -> bool:
-    """Whether the alternative's scale falls towards the lower layers, and its logarithm concavely."""
-    if len(alternative) < 3 or any(t is None for t in alternative):
-        return False
-    sizes = [float((t if t is not None else g).norm() / g.norm()) for t, g in zip(alternative, evidence.reference)]
-    logs = np.log(np.maximum(sizes, 1e-14))
-    falling = logs[0] < np.log(0.9) + logs[-1] and (np.diff(logs) > -0.1).all()
-    curvature = np.polyfit(np.arange(len(logs)), logs, 2)[0]
-    return bool(falling and curvature < -0.01)
 
 
 def _neighbour(shift: int) -> Callable[[Evidence], Alternatives]:

@@ -119,7 +119,7 @@ def judge(
 
 def _direction(a: Tensor, g: Tensor, tolerance: float, level: float) -> Finding:
     deviation = float((a - g).norm() / g.norm().clamp_min(1e-300))
-    cosine = mean_t(_cosines(a, g), level) if a.shape[0] > 1 else Figure(float(_cosines(a, g)))
+    cosine = mean_t(_cosines(a, g), level)
     null = fixed_rotation_null(a, g)
     return Finding(_label(deviation, cosine, null, a, tolerance), cosine, null, deviation)
 
@@ -129,13 +129,11 @@ def _cosines(a: Tensor, g: Tensor) -> Tensor:
 
 
 def _label(deviation: float, cosine: Figure, null: float, a: Tensor, tolerance: float) -> str:
-    if a.shape[0] == 0:
-        return "INSUFFICIENT"
-    if deviation <= tolerance:
+    if a.shape[0] > 0 and deviation <= tolerance:
         return "EXACT"
     low = cosine.low if cosine.low is not None else cosine.value
     high = cosine.high if cosine.high is not None else cosine.value
-    if 1 < a.shape[0] < MINIMUM_SAMPLES or (low < 0 and high >= ALIGNED_COSINE):
+    if a.shape[0] < MINIMUM_SAMPLES or (low < 0 and high >= ALIGNED_COSINE):
         return "INSUFFICIENT"
     if low <= 0 <= high or abs(cosine.value) <= 1.96 * null:
         return "NULL"

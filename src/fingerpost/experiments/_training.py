@@ -1,0 +1,219 @@
+"""What the classification experiments share: one recipe, one training per (optimiser, signal, seed), one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fingerpost._lazy import lazy_import
+from fingerpost._table import Table
+from fingerpost.errors import NumericalError
+from fingerpost.lab import Claim, Run, derive_seed, mean_interval, minibatches, new_figure, paired_interval, train
+
+torch = lazy_import("torch")
+credit = lazy_import("fingerpost.credit")
+
+SIGNALS = {
+    "backprop": "backpropagation",
+    "error": "error credit, centred",
+    "displacement": "displacement credit (the fix)",
+    "wrong-sign": "displacement, wrong sign (the bug)",
+    "direct-feedback": "direct feedback alignment",
+    "feedback": "feedback alignment",
+}
+OPTIMIZERS = {"adam": "Adam", "sgd": "SGD"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is built and trained; see the experiments' `Config` for the fields' meaning."""
+
+    depth: int
+    width: int
+    classes: int
+    batch_size: int
+    epochs: int
+    beta: float
+    steps: int
+    adam_rate: float
+    sgd_rate: float
+    device: str
+    dtype: str
+
+
+class Data(NamedTuple):
+    """Inputs (N, features) and labels (N,), for training and for testing."""
+
+    train_x: Any
+    train_y: Any
+    test_x: Any
+    test_y: Any
+
+    def to(self, device: str, dtype: str) -> Data:
+        """Moves the tensors, and the inputs to `dtype`."""
+        kind = getattr(torch, dtype)
+        x = [t.to(device=device, dtype=kind) for t in (self.train_x, self.test_x)]
+        return Data(x[0], self.train_y.to(device), x[1], self.test_y.to(device))
+
+
+def signal_named(name: str, recipe: Recipe, seed: int) -> Any:
+    """The credit behind a name of `SIGNALS`."""
+    return {
+        "backprop": lambda: credit.Backprop(),
+        "error": lambda: credit.ErrorCredit(beta=recipe.beta, steps=3),
+        "displacement": lambda: credit.DisplacementCredit(beta=recipe.beta, steps=recipe.steps),
+        "wrong-sign": lambda: credit.DisplacementCredit(beta=recipe.beta, steps=recipe.steps, sign=-1),
+        "direct-feedback": lambda: credit.DirectFeedbackAlignment(seed=seed),
+        "feedback": lambda: credit.FeedbackAlignment(seed=seed),
+    }[name]()
+
+
+def new_network(recipe: Recipe, features: int, seed: int) -> Any:
+    """A tanh residual network with weights drawn from `seed` alone."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
+    chain = credit.residual_mlp(features, recipe.width, recipe.classes, recipe.depth, generator=generator)
+    return chain.to(device=recipe.device, dtype=getattr(torch, recipe.dtype))
+
+
+def train_one(data: Data, recipe: Recipe, optimizer: str, signal: str, seed: int, run: Run) -> dict[str, Any]:
+    """Trains one network with one signal under one optimiser, once in the run's life.
+
+    Returns:
+      ``accuracy`` on the test set after the last step, ``curve`` as [epoch, accuracy] pairs, ``stopped``.
+    """
+    stage = f"{optimizer}-{signal}-seed{seed}"
+
+    def work() -> dict[str, Any]:
+        return _train(data.to(recipe.device, recipe.dtype), recipe, optimizer, signal, seed, run, stage)
+
+    return run.once(stage, work)
+
+
+def _train(
+    data: Data, recipe: Recipe, optimizer: str, signal: str, seed: int, run: Run, stage: str
+) -> dict[str, Any]:
+    chain = new_network(recipe, data.train_x.shape[1], seed)
+    rates = {"adam": (torch.optim.Adam, recipe.adam_rate), "sgd": (torch.optim.SGD, recipe.sgd_rate)}
+    kind, rate = rates[optimizer]
+    per_epoch = -(-len(data.train_x) // recipe.batch_size)
+    pick = minibatches(len(data.train_x), recipe.batch_size, seed)
+
+    def batches(step: int) -> tuple[Any, Any]:
+        rows = pick(step).to(data.train_x.device)
+        return data.train_x[rows], data.train_y[rows]
+
+    def evaluate(model: Any) -> Mapping[str, float]:
+        with torch.no_grad():
+            return {"accuracy": float((model(data.test_x).argmax(1) == data.test_y).double().mean())}
+
+    result = train(
+        chain,
+        kind(chain.parameters(), lr=rate),
+        _step_with(signal_named(signal, recipe, seed)),
+        batches,
+        steps=recipe.epochs * per_epoch,
+        seed=seed,
+        run=run,
+        stage=stage,
+        evaluate=evaluate,
+        evaluate_every=per_epoch,
+        monitor="accuracy",
+        maximize=True,
+        log_every=per_epoch,
+    )
+    curve = [[row["step"] / per_epoch, row["accuracy"]] for row in result.history if "accuracy" in row]
+    return {"accuracy": curve[-1][1], "curve": curve, "stopped": result.stopped}
+
+
+def _step_with(signal: Any) -> Callable[[Any, Any], Mapping[str, Any]]:
+    def step(chain: Any, batch: tuple[Any, Any]) -> Mapping[str, Any]:
+        x, y = batch
+        free = credit.free_phase(chain, x)
+        loss = chain.losses(free.states[-1], y).mean()
+        try:
+            layers = signal(chain, x, y)
+        except NumericalError:  # the weights have run away, as under the wrong sign they may: a diverged run
+            layers, loss = free.states[1:], torch.full_like(loss, torch.nan)
+        credit.local_gradients(chain, x, y, layers, free=free)
+        return {"loss": loss.detach()}
+
+    return step
+
+
+Results = dict[tuple[str, str], list[dict[str, Any]]]
+
+
+def train_all(
+    load: Callable[[int], Data], recipe: Recipe, optimizers: Sequence[str], signals: Sequence[str], seeds: int,
+    first_seed: int, run: Run,
+) -> Results:
+    """Every signal under every optimiser, over `seeds` splits and initial weights; seeds are paired."""
+    results: Results = {(o, s): [] for o in optimizers for s in signals}
+    jobs = [(seed, o, s) for seed in range(first_seed, first_seed + seeds) for o in optimizers for s in signals]
+    for seed, optimizer, signal in run.progress(jobs, "training"):
+        results[optimizer, signal].append(train_one(load(seed), recipe, optimizer, signal, seed, run))
+    return results
+
+
+def accuracies(results: Results, optimizer: str, signal: str) -> list[float]:
+    """Final test accuracy per seed."""
+    return [result["accuracy"] for result in results[optimizer, signal]]
+
+
+def accuracy_table(results: Results, title: str, caption: str) -> Table:
+    """Mean final test accuracy with its t interval over seeds, and the paired difference to backpropagation."""
+    rows = []
+    for optimizer, signal in results:
+        ours = accuracies(results, optimizer, signal)
+        mean, low, high = mean_interval(ours)
+        gap = paired_interval(ours, accuracies(results, optimizer, "backprop"))
+        rows.append(
+            [OPTIMIZERS[optimizer], SIGNALS[signal], mean, low, high, len(ours), 100 * gap.mean, 100 * gap.low, 100 * gap.high]
+        )
+    heads = ["optimiser", "signal", "accuracy", "low", "high", "seeds", "− backprop (points)", "gap low", "gap high"]
+    return Table(heads, rows, title=title, caption=caption, digits=4)
+
+
+def curves_figure(results: Results, optimizers: Sequence[str], chance: float) -> Any:
+    """Test accuracy over epochs, one panel per optimiser; lines are means over seeds, bands their range."""
+    figure, axes = new_figure(1, len(optimizers), width=5.2 * len(optimizers), height=4.6, squeeze=False, sharey=True)
+    for axis, optimizer in zip(axes[0], optimizers):
+        for (chosen, signal), runs in results.items():
+            if chosen != optimizer:
+                continue
+            length = min(len(r["curve"]) for r in runs)
+            epochs = [point[0] for point in runs[0]["curve"][:length]]
+            values = torch.tensor([[point[1] for point in r["curve"][:length]] for r in runs])
+            (line,) = axis.plot(epochs, values.mean(0), label=SIGNALS[signal], markevery=max(1, length // 6))
+            axis.fill_between(
+                epochs, values.amin(0), values.amax(0), color=line.get_color(), alpha=0.15, linewidth=0
+            )
+        axis.axhline(chance, color="0.45", linewidth=1, linestyle=":", marker="")
+        axis.set_xlabel("epoch")
+        axis.set_title(OPTIMIZERS[optimizer])
+        axis.set_ylim(0, 1.02)
+    axes[0][0].set_ylabel("test accuracy")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def accuracy_claim(
+    results: Results, optimizer: str, signal: str, low: float | None, high: float | None, source: str
+) -> Claim:
+    """A claim on the mean test accuracy of one signal under one optimiser."""
+    mean = mean_interval(accuracies(results, optimizer, signal))
+    bound = f"≥ {low:g}" if low is not None else f"≤ {high:g}"
+    return Claim(
+        name=f"accuracy-{optimizer}-{signal}",
+        statement=f"{SIGNALS[signal][0].upper()}{SIGNALS[signal][1:]} under {OPTIMIZERS[optimizer]} "
+        f"{'reaches' if low is not None else 'stays below'} the figure of the first prototype.",
+        source=source,
+        expected=bound,
+        measured=mean.mean,
+        low=low,
+        high=high,
+        interval=mean.interval,
+        unit="share right",
+        note=f"mean over {len(results[optimizer, signal])} seeds (split and weights), 95 % t interval",
+    )
