@@ -1,204 +1,171 @@
-"""Gradient descent on the energy of a chain of tanh `ResidualBlock`, written out by hand: no graph."""
+"""Gradient descent on the energy of a chain of alike `ResidualBlock`, written out by hand: no graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fingerpost.credit._blocks import ResidualBlock
 from fingerpost.credit._energy import EnergyGradient, NudgedProblem
-from fingerpost.credit._losses import as_targets
+from fingerpost.credit._gates import GATES, Gate, alike_blocks
+from fingerpost.credit._head import AbstractHead
 
 
 @dataclass(frozen=True, eq=False)
 class FusedDescent:
     r"""T steps h_l ← h_l − α (e_l − e_{l+1} − s W_{l+1}ᵀ(φ'(z_{l+1}) ∘ e_{l+1})) for blocks h + s φ(W h + b).
 
-    Per step and block that the nudge has reached: two matrix products, one sigmoid and five elementwise
-    passes, in place, from the top down, so that W_l, its activation and its error are used twice while they
-    are in cache. Descending order keeps the update simultaneous: e_l is formed before h_{l−1} moves. After t
-    steps only blocks ≥ L − t + 1 have moved, and only those are touched.
+    The states of all blocks lie in one (L + 1, B, d) tensor, so that a step is ten kernels for the whole
+    depth: two products per block, one gate and five elementwise passes, in place. After t steps only blocks ≥
+    L − t + 1 have moved, and only those are touched.
 
-    The sigmoid r = σ(2z) costs a third of tanh(z) = 2r − 1, and φ' = 4 r (1 − r). Its constant is kept out of
-    the loop by shifting the states, k_l = h_l + Σ_{m≤l} s_m, so that e_l = k_l − k_{l−1} − 2 s_l r.
+    φ = gain · r − shift (see `Gate`). Its constant is kept out of the loop by shifting the states,
+    k_l = h_l + l · s · shift, so that e_l = k_l − k_{l−1} − s gain r_l.
 
     Args:
       problem: The nudged problem.
-      blocks: Its blocks.
-      head: Maps h_L to b ∂loss/∂h_L, written into its second argument; b is the signed β.
+      head: The slope of its loss.
+      gate: Its blocks' activation.
+      scale: Their factor s.
+      free: Shifted free states, (L + 1, B, d).
+      weights: W_1 … W_L, (L, d, d).
+      biases: What the gates get beside factor × W k, (L, 1, d).
     """
 
     problem: NudgedProblem
-    blocks: list[ResidualBlock]
-    head: Callable[[Tensor, Tensor], None]
+    head: AbstractHead
+    gate: Gate
+    scale: float
+    free: Tensor
+    weights: Tensor
+    biases: Tensor
 
     @classmethod
     def of(cls, problem: NudgedProblem) -> FusedDescent | None:
-        """The kernel for `problem`, or None where a block is not a tanh `ResidualBlock` on (B, d) states."""
-        blocks = [b for b in problem.chain.blocks if isinstance(b, ResidualBlock) and _is_plain(b)]
-        if len(blocks) != problem.chain.num_blocks or problem.free[-1].ndim != 2:
-            return None
-        return cls(problem, blocks, _head(problem, sum(block.scale for block in blocks)))
+        """The kernel for `problem`, or None where its blocks are not alike (see `alike_blocks`)."""
+        blocks = alike_blocks(problem.chain, problem.free[-1])
+        return None if blocks is None else cls._of(problem, blocks)
+
+    @classmethod
+    def _of(cls, problem: NudgedProblem, blocks: list[ResidualBlock]) -> FusedDescent:
+        gate, scale = GATES[blocks[0].activation], blocks[0].scale
+        shift = scale * gate.shift
+        free = torch.stack(problem.free)
+        weights = torch.stack([b.weight for b in blocks])
+        biases = torch.stack([b.bias for b in blocks])
+        if shift:
+            levels = shift * torch.arange(len(free), dtype=free.dtype, device=free.device)[:, None]
+            free += levels[:, None]
+            biases -= levels[:-1] * weights.sum(2)
+        head = AbstractHead.of(problem, len(blocks) * shift)
+        return cls(problem, head, gate, scale, free, weights, gate.factor * biases[:, None])
 
     def run(self, steps: int, step_size: float) -> tuple[list[Tensor], float, EnergyGradient]:
         """Takes `steps` steps; returns the states, the first gradient's norm, the gradient at the states."""
-        work = _Work.of(self.problem.free, self.blocks)
-        scale = 0.0
-        for step in range(1, steps + 1):
-            self.head(work.states[-1], work.slope)
-            scale = float(work.slope.norm()) if step == 1 else scale
-            self._step(work, self.problem.first_reached(step), self._lowest(step), step_size)
-        self.head(work.states[-1], work.slope)
-        gradient = self._gradient(work, self._lowest(steps + 1))
-        return work.unshifted(), scale, gradient
+        work = _Work(self.free.clone(), torch.zeros_like(self.free), *map(torch.empty_like, [self.free] * 2))
+        top, reach = work.states[-1], None
+        self.head.look(top)
+        scale = float(self.head.slope().norm())
+        self.head.pull_(top, step_size)
+        for step in range(2, steps + 1):
+            reach = self._reach(work, step, reach)
+            self.head.look(top)
+            self._errors(reach)
+            self._move(reach, top, step_size)
+        self.head.look(top)
+        reach = self._reach(work, steps + 1, reach)
+        self._errors(reach)
+        return self._unshifted(work.states), scale, self._gradient(work, reach)
 
-    def _lowest(self, step: int) -> int:
-        """The lowest block with an error before `step`: the one above it has an input that moved."""
-        return max(1, len(self.blocks) - step + 2)
+    def _reach(self, work: _Work, step: int, last: _Reach | None) -> _Reach:
+        """The part that has errors before `step`: the lowest block is the last one with an unmoved input."""
+        lowest = max(1, len(self.weights) - step + 2)
+        return last if last and last.lowest == lowest else _Reach.of(self, work, lowest)
 
-    def _step(self, work: _Work, first: int, lowest: int, step_size: float) -> None:
-        states, errors, above = work.states, work.errors, work.slope
-        factor = -step_size
-        for l in range(len(self.blocks), first - 1, -1):
-            if l >= lowest:
-                _error(work, l, lowest)
-                states[l].add_(errors[l], alpha=-step_size)
-            states[l].add_(above, alpha=factor)
-            if l < len(self.blocks):
-                states[l].addmm_(work.chained, work.weights[l + 1], alpha=step_size * work.gains[l + 1])
-            if l >= max(lowest, 2):
-                _chain(work, l)
-            above, factor = errors[l], step_size
+    def _errors(self, reach: _Reach) -> None:
+        """Writes e_l, and what s gain W_lᵀ carries to the block below."""
+        gate = self.gate
+        torch.baddbmm(reach.biases, reach.inputs, reach.across, alpha=gate.factor, out=reach.gates)
+        gate.open_(reach.gates)
+        torch.sub(reach.inner, reach.below, out=reach.inner_errors)
+        reach.inner_errors.add_(reach.inner_gates, alpha=-gate.gain * self.scale)
+        torch.sub(reach.lowest_state, reach.lowest_free, out=reach.lowest_error)
+        gate.back(reach.gated_errors, reach.gates, reach.chained)
 
-    def _gradient(self, work: _Work, lowest: int) -> EnergyGradient:
-        pulls = [torch.zeros_like(h) for h in work.states[1:]]
-        pulls[-1] = work.slope.neg_()
-        for l in range(len(self.blocks), lowest - 1, -1):
-            _error(work, l, lowest)
-            if l > 1:
-                _chain(work, l)
-                torch.addmm(
-                    work.errors[l], work.chained, work.weights[l], alpha=work.gains[l], out=pulls[l - 2]
-                )
-        return EnergyGradient(work.errors[1:], pulls)
+    def _move(self, reach: _Reach, top: Tensor, step_size: float) -> None:
+        reach.moving.add_(reach.errors, alpha=-step_size)
+        reach.inputs.add_(reach.gated_errors, alpha=step_size)
+        reach.inputs.baddbmm_(reach.chained, reach.weights, alpha=step_size * self.gate.slope * self.scale)
+        self.head.pull_(top, step_size)
+
+    def _gradient(self, work: _Work, reach: _Reach) -> EnergyGradient:
+        pulls = torch.zeros_like(self.free)
+        part = pulls[len(pulls) - 1 - len(reach.inputs) : -1]
+        torch.baddbmm(
+            reach.gated_errors, reach.chained, reach.weights, alpha=self.gate.slope * self.scale, out=part
+        )
+        torch.neg(self.head.slope(), out=pulls[-1])
+        return EnergyGradient(list(work.errors[1:]), list(pulls[1:]))
+
+    def _unshifted(self, states: Tensor) -> list[Tensor]:
+        shift = self.scale * self.gate.shift
+        return [self.problem.free[0], *(h.sub_(l * shift) for l, h in enumerate(states) if l)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What a relaxation reads and writes, by block number; entry 0 of a list of blocks is not used.
+    """What a relaxation writes, (L + 1, B, d) each: shifted states, errors, gates r and back(e, r)."""
 
-    Args:
-      free: Shifted free states, (B, d) each.
-      states: Shifted states.
-      errors: e_l.
-      weights: W_l.
-      doubled: 2 W_lᵀ.
-      biases: 2 (b_l − W_l 1 × the shift of h_{l−1}).
-      gains: 4 s_l.
-      shifts: Σ_{m≤l} s_m.
-      gate: r = σ(2z) of the block under way.
-      chained: e ∘ r (1 − r) of the block above it.
-      slope: b ∂loss/∂h_L.
-    """
-
-    free: list[Tensor]
-    states: list[Tensor]
-    errors: list[Tensor]
-    weights: list[Tensor]
-    doubled: list[Tensor]
-    biases: list[Tensor]
-    gains: list[float]
-    shifts: list[float]
-    gate: Tensor
+    states: Tensor
+    errors: Tensor
+    gates: Tensor
     chained: Tensor
-    slope: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Reach:
+    """Views of the part that the nudge has reached: blocks from `lowest` on; from max(lowest, 2) on gated."""
+
+    lowest: int
+    weights: Tensor
+    across: Tensor
+    biases: Tensor
+    inputs: Tensor
+    gates: Tensor
+    chained: Tensor
+    gated_errors: Tensor
+    inner: Tensor
+    below: Tensor
+    inner_gates: Tensor
+    inner_errors: Tensor
+    lowest_state: Tensor
+    lowest_free: Tensor
+    lowest_error: Tensor
+    moving: Tensor
+    errors: Tensor
 
     @classmethod
-    def of(cls, free: list[Tensor], blocks: list[ResidualBlock]) -> _Work:
-        shifts = [0.0]
-        for block in blocks:
-            shifts.append(shifts[-1] + block.scale)
-        shifted = [h + shift for h, shift in zip(free, shifts)]
-        biases = [2 * (b.bias - shift * b.weight.sum(1)) for b, shift in zip(blocks, shifts)]
+    def of(cls, kernel: FusedDescent, work: _Work, lowest: int) -> _Reach:
+        gated = max(lowest, 2)
+        weights = kernel.weights[gated - 1 :]
         return cls(
-            free=shifted,
-            states=[h.clone() for h in shifted],
-            errors=[torch.zeros_like(h) for h in free],
-            weights=[free[0], *(b.weight for b in blocks)],
-            doubled=[free[0], *((2 * b.weight).t().contiguous() for b in blocks)],
-            biases=[free[0], *biases],
-            gains=[0.0, *(4 * b.scale for b in blocks)],
-            shifts=shifts,
-            gate=torch.empty_like(free[0]),
-            chained=torch.empty_like(free[0]),
-            slope=torch.empty_like(free[0]),
+            lowest=lowest,
+            weights=weights,
+            across=weights.transpose(1, 2),
+            biases=kernel.biases[gated - 1 :],
+            inputs=work.states[gated - 1 : -1],
+            gates=work.gates[gated:],
+            chained=work.chained[gated:],
+            gated_errors=work.errors[gated:],
+            inner=work.states[lowest + 1 :],
+            below=work.states[lowest:-1],
+            inner_gates=work.gates[lowest + 1 :],
+            inner_errors=work.errors[lowest + 1 :],
+            lowest_state=work.states[lowest],
+            lowest_free=kernel.free[lowest],
+            lowest_error=work.errors[lowest],
+            moving=work.states[lowest:],
+            errors=work.errors[lowest:],
         )
-
-    def unshifted(self) -> list[Tensor]:
-        return [h - shift for h, shift in zip(self.states, self.shifts)]
-
-
-def _error(work: _Work, l: int, lowest: int) -> None:
-    """Writes e_l, and the gate of block l unless its input is clamped."""
-    states, error = work.states, work.errors[l]
-    if l > 1:
-        torch.addmm(work.biases[l], states[l - 1], work.doubled[l], out=work.gate).sigmoid_()
-    if l == lowest:
-        torch.sub(states[l], work.free[l], out=error)
-    else:
-        torch.sub(states[l], states[l - 1], out=error).add_(work.gate, alpha=-work.gains[l] / 2)
-
-
-def _chain(work: _Work, l: int) -> None:
-    """Writes e_l ∘ r (1 − r), which 4 s_l W_lᵀ carries to the block below."""
-    torch.ops.aten.sigmoid_backward.grad_input(work.errors[l], work.gate, grad_input=work.chained)
-
-
-def _is_plain(block: ResidualBlock) -> bool:
-    return type(block) is ResidualBlock and block.activation == "tanh" and not _hooked(block)
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _head(problem: NudgedProblem, shift: float) -> Callable[[Tensor, Tensor], None]:
-    """By hand for a linear readout with a loss known by name, by automatic differentiation otherwise."""
-    chain, y = problem.chain, problem.y
-    indices = y.ndim == 1 and not y.is_floating_point()
-    by_hand = chain.loss_name == "mse" or (chain.loss_name == "cross_entropy" and indices)
-    if type(chain.readout) is nn.Linear and not _hooked(chain.readout) and by_hand:
-        return _linear_head(problem, chain.readout, shift)
-
-    def head(shifted: Tensor, slope: Tensor) -> None:
-        leaf = (shifted - shift).requires_grad_()
-        with torch.enable_grad():
-            loss = problem.beta * chain.losses(leaf, y).sum()
-        slope.copy_(torch.autograd.grad(loss, leaf, materialize_grads=True)[0])
-
-    return head
-
-
-def _linear_head(
-    problem: NudgedProblem, readout: nn.Linear, shift: float
-) -> Callable[[Tensor, Tensor], None]:
-    softmax = problem.chain.loss_name == "cross_entropy"
-    targets = as_targets(problem.y, readout(problem.free[-1]))
-    weight, scaled = readout.weight.t().contiguous(), problem.beta * readout.weight
-    bias = -shift * readout.weight.sum(1)
-    if readout.bias is not None:
-        bias = bias + readout.bias
-    outputs, residual = torch.empty_like(targets), torch.empty_like(targets)
-
-    def head(shifted: Tensor, slope: Tensor) -> None:
-        torch.addmm(bias, shifted, weight, out=outputs)
-        if softmax:
-            torch.softmax(outputs, 1, out=residual).sub_(targets)
-        else:
-            torch.sub(outputs, targets, out=residual)
-        torch.mm(residual, scaled, out=slope)
-
-    return head
