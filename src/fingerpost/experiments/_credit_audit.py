@@ -15,7 +15,9 @@ audit = lazy_import("fingerpost.audit")
 PATCH = "ep-credit-sign.patch"
 
 
-def audit_credits(chain: Any, x: Any, y: Any, signals: Mapping[str, Any], quick: bool = False) -> dict[str, Any]:
+def audit_credits(
+    chain: Any, x: Any, y: Any, signals: Mapping[str, Any], quick: bool = False
+) -> dict[str, Any]:
     """Audits each credit of a chain at its free states, in float64.
 
     Args:
@@ -59,7 +61,12 @@ def layers_figure(reports: Mapping[str, Any]) -> Any:
         (line,) = left.plot(numbers, [f.value for f in gamma], label=name)
         if all(f.low is not None for f in gamma):
             left.fill_between(
-                numbers, [f.low for f in gamma], [f.high for f in gamma], color=line.get_color(), alpha=0.15, linewidth=0
+                numbers,
+                [f.low for f in gamma],
+                [f.high for f in gamma],
+                color=line.get_color(),
+                alpha=0.15,
+                linewidth=0,
             )
         right.plot(numbers, [abs(layer.figures["scale"].value) for layer in report.layers])
     left.axhline(0, color="0.45", linewidth=1, linestyle=":", marker="")

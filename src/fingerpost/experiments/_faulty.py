@@ -76,6 +76,36 @@ class ResidualNet:
         return weighted
 
 
+class NetLoss:
+    """The network's loss as a function of all block outputs h_1 … h_L, one value per sample; it shows its blocks.
+
+    Args:
+      net: The network.
+
+    Attributes:
+      point: The free states h_1 … h_L.
+      inputs: h_0.
+      blocks: F_1 … F_L.
+    """
+
+    def __init__(self, net: ResidualNet) -> None:
+        states = net.states()
+        self.inputs, self.point = states[0], states[1:]
+        self.blocks = [_block(w, b, net.scale) for w, b in zip(net.weights, net.biases)]
+        self._net = net
+
+    def __call__(self, point: list[Tensor]) -> Tensor:
+        """Losses, (N,); block l's output is F_l(previous) + (point_l − free_l)."""
+        h = self.inputs
+        for block, here, free in zip(self.blocks, point, self.point):
+            h = block(h) + (here - free)
+        return torch.nn.functional.cross_entropy(h @ self._net.readout.T, self._net.labels, reduction="none")
+
+
+def _block(weight: Tensor, bias: Tensor, scale: float) -> Callable[[Tensor], Tensor]:
+    return lambda h: h + scale * torch.tanh(torch.nn.functional.linear(h, weight, bias))
+
+
 def random_net(
     seed: int, samples: int, *, width: int = 24, classes: int = 10, depth: int | None = None
 ) -> ResidualNet:

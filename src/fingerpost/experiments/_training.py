@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.errors import NumericalError
-from fingerpost.lab import Claim, Run, derive_seed, mean_interval, minibatches, new_figure, paired_interval, train
+from fingerpost.lab import (
+    Claim,
+    Run,
+    derive_seed,
+    mean_interval,
+    minibatches,
+    new_figure,
+    paired_interval,
+    train,
+)
 
 torch = lazy_import("torch")
 credit = lazy_import("fingerpost.credit")
@@ -35,6 +44,7 @@ class Recipe:
     batch_size: int
     epochs: int
     beta: float
+    error_beta: float
     steps: int
     adam_rate: float
     sgd_rate: float
@@ -61,7 +71,7 @@ def signal_named(name: str, recipe: Recipe, seed: int) -> Any:
     """The credit behind a name of `SIGNALS`."""
     return {
         "backprop": lambda: credit.Backprop(),
-        "error": lambda: credit.ErrorCredit(beta=recipe.beta, steps=3),
+        "error": lambda: credit.ErrorCredit(beta=recipe.error_beta, steps=3),
         "displacement": lambda: credit.DisplacementCredit(beta=recipe.beta, steps=recipe.steps),
         "wrong-sign": lambda: credit.DisplacementCredit(beta=recipe.beta, steps=recipe.steps, sign=-1),
         "direct-feedback": lambda: credit.DirectFeedbackAlignment(seed=seed),
@@ -145,12 +155,19 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def train_all(
-    load: Callable[[int], Data], recipe: Recipe, optimizers: Sequence[str], signals: Sequence[str], seeds: int,
-    first_seed: int, run: Run,
+    load: Callable[[int], Data],
+    recipe: Recipe,
+    optimizers: Sequence[str],
+    signals: Sequence[str],
+    seeds: int,
+    first_seed: int,
+    run: Run,
 ) -> Results:
     """Every signal under every optimiser, over `seeds` splits and initial weights; seeds are paired."""
     results: Results = {(o, s): [] for o in optimizers for s in signals}
-    jobs = [(seed, o, s) for seed in range(first_seed, first_seed + seeds) for o in optimizers for s in signals]
+    jobs = [
+        (seed, o, s) for seed in range(first_seed, first_seed + seeds) for o in optimizers for s in signals
+    ]
     for seed, optimizer, signal in run.progress(jobs, "training"):
         results[optimizer, signal].append(train_one(load(seed), recipe, optimizer, signal, seed, run))
     return results
@@ -169,15 +186,37 @@ def accuracy_table(results: Results, title: str, caption: str) -> Table:
         mean, low, high = mean_interval(ours)
         gap = paired_interval(ours, accuracies(results, optimizer, "backprop"))
         rows.append(
-            [OPTIMIZERS[optimizer], SIGNALS[signal], mean, low, high, len(ours), 100 * gap.mean, 100 * gap.low, 100 * gap.high]
+            [
+                OPTIMIZERS[optimizer],
+                SIGNALS[signal],
+                mean,
+                low,
+                high,
+                len(ours),
+                100 * gap.mean,
+                100 * gap.low,
+                100 * gap.high,
+            ]
         )
-    heads = ["optimiser", "signal", "accuracy", "low", "high", "seeds", "− backprop (points)", "gap low", "gap high"]
+    heads = [
+        "optimiser",
+        "signal",
+        "accuracy",
+        "low",
+        "high",
+        "seeds",
+        "− backprop (points)",
+        "gap low",
+        "gap high",
+    ]
     return Table(heads, rows, title=title, caption=caption, digits=4)
 
 
 def curves_figure(results: Results, optimizers: Sequence[str], chance: float) -> Any:
     """Test accuracy over epochs, one panel per optimiser; lines are means over seeds, bands their range."""
-    figure, axes = new_figure(1, len(optimizers), width=5.2 * len(optimizers), height=4.6, squeeze=False, sharey=True)
+    figure, axes = new_figure(
+        1, len(optimizers), width=5.2 * len(optimizers), height=4.6, squeeze=False, sharey=True
+    )
     for axis, optimizer in zip(axes[0], optimizers):
         for (chosen, signal), runs in results.items():
             if chosen != optimizer:

@@ -29,7 +29,8 @@ class Config:
       width: Units per block.
       epochs: Passes over the 1,437 training digits.
       batch_size: Digits per update.
-      beta: Strength of the nudge.
+      beta: Strength of the displacement credit's nudge (the source's 0.5).
+      error_beta: Strength of the error credit's nudges; its distance to the gradient grows like its square.
       steps: Steps of the nudged phase's gradient descent.
       adam_rate: Adam's learning rate.
       sgd_rate: SGD's learning rate.
@@ -45,6 +46,7 @@ class Config:
     epochs: int = 40
     batch_size: int = 64
     beta: float = 0.5
+    error_beta: float = 0.05
     steps: int = 20
     adam_rate: float = 0.003
     sgd_rate: float = 0.3
@@ -116,7 +118,9 @@ def _audit(config: Config, recipe: training.Recipe, run: Run) -> None:
     signals = {
         "before the fix": credit.DisplacementCredit(**converged, sign=-1),
         "after the fix": credit.DisplacementCredit(**converged),
-        f"after the fix, {config.steps} steps": credit.DisplacementCredit(beta=config.beta, steps=config.steps),
+        f"after the fix, {config.steps} steps": credit.DisplacementCredit(
+            beta=config.beta, steps=config.steps
+        ),
         "error credit, β auto": credit.ErrorCredit(beta="auto"),
         "backpropagation": credit.Backprop(),
         "direct feedback": credit.DirectFeedbackAlignment(seed=config.seed),
