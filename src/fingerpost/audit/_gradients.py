@@ -160,7 +160,9 @@ class _UnitProblem(Problem):
     def _first_gradient(self) -> list[Tensor]:
         self.samples = len(self._parts)
         self.losses = torch.zeros(len(self._parts[0][0]))
-        return self.differentiate()
+        gradient = self.differentiate()
+        self._drop_idle_mode()
+        return gradient
 
     def differentiate(
         self, modes: Sequence[TorchFunctionMode] = (), at: Sequence[Tensor] | None = None

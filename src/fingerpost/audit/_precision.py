@@ -25,11 +25,12 @@ class DoublePrecision(TorchFunctionMode):
     Differences of a loss need float64: in float32 the rounding of a saturated loss is as large as the change
     that is measured. The mode works above autograd, so gradients can be taken under it too. Parameters and
     buffers are widened on use (once each; they count as constants), and in-place updates of them, as batch
-    normalisation's running statistics have, fall on the widened copy: the model stays as it was.
+    normalisation's running statistics have, fall on the widened copy: the model stays as it was. `met` says whether there was anything to widen.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.met = False
         self._widened: dict[int, tuple[Tensor, int, Tensor]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -37,8 +38,10 @@ class DoublePrecision(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _KEPT:
             value = func(*args, **kwargs)
+            self.met |= value in _WIDER if isinstance(value, torch.dtype) else False
             return _WIDER.get(value, value) if isinstance(value, torch.dtype) else value  # seen as it is used
         if name in _NARROWING_METHODS:
+            self.met = True
             return self._widen(args[0])
         in_place = name.endswith("_") and not name.endswith("__")
         head = args[:1] if in_place else ()
@@ -49,6 +52,7 @@ class DoublePrecision(TorchFunctionMode):
         if isinstance(value, Tensor):
             return self._widen_tensor(value)
         if isinstance(value, torch.dtype):
+            self.met |= value in _WIDER
             return _WIDER.get(value, value)
         return value
 
@@ -56,6 +60,7 @@ class DoublePrecision(TorchFunctionMode):
         wider = _WIDER.get(tensor.dtype)
         if wider is None:
             return tensor
+        self.met = True
         if not tensor.is_leaf:
             return tensor.to(wider)
         known = self._widened.get(id(tensor))

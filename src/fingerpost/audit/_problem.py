@@ -116,6 +116,7 @@ class Problem:
         point = self._leaf_copies()
         decide = self.per_sample is None and self._could_be_rows()
         losses, gradient, weighted, weights = self._gradients(point, weigh=decide)
+        self._drop_idle_mode()
         self.losses = losses.detach().double()
         fits = all(p.dim() > 0 and p.shape[0] == losses.numel() for p in self.point) and losses.numel() > 1
         if self.per_sample is None:
@@ -124,6 +125,11 @@ class Problem:
             self._check_rows()
         self.samples = self.point[0].shape[0] if self.per_sample else 1
         return gradient
+
+    def _drop_idle_mode(self) -> None:
+        """A loss that is in float64 already is evaluated without the mode, which costs time at every operation."""
+        if self._double is not None and not self._double.met:
+            self._double = None
 
     def _could_be_rows(self) -> bool:
         first = {p.shape[0] if p.dim() else 0 for p in self.point}

@@ -1,0 +1,91 @@
+"""Faults written by hand elsewhere are recognised, with the layers that have them."""
+
+import pytest
+import torch
+
+from audit.subjects import Layered, examine  # isort: skip
+from fingerpost.audit import TEMPLATES
+from fingerpost.experiments._faulty import FAULTS, previous_states, random_net, with_noise
+
+PARTIAL = {"sign": lambda g: -g, "sign only": torch.sign, "unit norm": lambda g: g / g.norm(dim=1, keepdim=True)}
+WHOLE_EXCEPT_TOP = {
+    "transposed weights", "missing φ′", "missing skip", "double skip", "wrong block (above)",
+    "wrong block (below)", "stale activations", "unconverged", "scale decaying with depth",
+}  # fmt: skip
+
+
+def largest(report):
+    return max(report.faults, key=lambda fault: len(fault.layers), default=None)
+
+
+def all_but_one_row_have_one_length(net):
+    lengths = [a.norm(dim=1) for a in FAULTS["clipped"](net)]
+    return all(int((n < 0.999 * n.max()).sum()) <= 1 for n in lengths)
+
+
+def test_every_hand_written_fault_has_a_template():
+    assert set(FAULTS) <= {template.name for template in TEMPLATES}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_named_at_64_samples_with_noise(name, seed):
+    net = random_net(seed, 64)
+    signals = with_noise(FAULTS[name](net), 0.1, seed)
+    previous = previous_states(net) if name == "stale activations" else None
+    report = examine(Layered(net), signals, previous=previous)
+    fault = largest(report)
+    assert fault is not None
+    if name == "clipped" and all_but_one_row_have_one_length(net):
+        name = "unit norm"  # clipping every row is normalising it
+    assert fault.name == name
+    assert fault.explained >= 0.5
+    assert fault.sentence in report.verdict.reason
+    assert fault.descends == (report.verdict.name == "ALIGNED")
+    depth = len(net.weights)
+    expected = {str(i + 1) for i in range(depth)}
+    if name == "zeroed":
+        assert set(fault.layers) == {str(depth // 2 + 1)}
+    elif name in WHOLE_EXCEPT_TOP:
+        assert str(depth) not in fault.layers or name == "unconverged"
+        assert len(fault.layers) >= (depth - 1) / 2
+    else:
+        assert len(set(fault.layers) & expected) >= depth - 2
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_fault_in_some_layers_names_only_these(name):
+    net = random_net(3, 64, depth=6)
+    signals = net.backward()
+    for i in (1, 2, 4):
+        signals[i] = PARTIAL[name](signals[i])
+    report = examine(Layered(net), with_noise(signals, 0.05, 0))
+    assert [(fault.name, fault.layers) for fault in report.faults] == [(name, ("2", "3", "5"))]
+    assert [layer.verdict == "FAULT" for layer in report.layers] == [False, True, True, False, True, False]
+    assert str(report.verdict) == f"FAULT({name}, layers 2, 3, 5)"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.3])
+def test_healthy_signals_pass_without_a_fault_name(share):
+    for seed in range(3):
+        net = random_net(100 + seed, 64)
+        report = examine(Layered(net), with_noise(net.backward(), share, seed))
+        assert report.passed
+        assert report.faults == ()
+        assert report.verdict.name == ("EXACT" if share == 0 else "ALIGNED")
+
+
+def test_two_faults_in_different_layers_are_told_apart():
+    net = random_net(4, 64, depth=6)
+    signals = net.backward()
+    signals[0], signals[5] = -signals[0], signals[5].sign()
+    report = examine(Layered(net), signals)
+    assert {(f.name, f.layers) for f in report.faults} == {("sign", ("1",)), ("sign only", ("6",))}
+
+
+def test_the_full_audit_names_what_the_quick_one_names():
+    net = random_net(5, 64)
+    signals = with_noise(FAULTS["transposed weights"](net), 0.1, 0)
+    report = examine(Layered(net), signals, quick=False)
+    assert largest(report).name == "transposed weights"
+    assert report.layers[0].figures["rho_exact"].value > 0.9999
