@@ -146,7 +146,7 @@ def _cover(config: Config, samples: int, tail: float) -> dict[str, int]:
 def _draw(
     samples: int, dimension: int, along: float, across: float, tail: float, generator: Any
 ) -> tuple[Any, Any]:
-    """g = r u and a = r (along · u + across · z/√d): batch cosine along/√(along² + across²) whatever r's spread."""
+    """Gradient g = r u and signal a = r (along · u + across · z/√d): batch cosine along/√(along² + across²) whatever r's spread."""
     kind = {"generator": generator, "dtype": torch.float64}
     u = torch.nn.functional.normalize(torch.randn(samples, dimension, **kind), dim=1)
     r = torch.exp(tail * torch.randn(samples, 1, **kind))
@@ -235,7 +235,7 @@ def _faults(config: Config, run: Run) -> None:
     rows = [_fault_row(config, outcomes, n, name) for n, name in cells]
     heads = ["fault", "N", "networks", "detected (%)", "named right (%)", "otherwise named"]
     caption = (
-        f"{config.nets} random residual networks per fault and N, {config.noise:.0%} noise on every signal. Detected: any fault "
+        f"{config.nets} random residual networks per fault and N, {config.noise:.0%} noise on every signal. Detected: a fault "
         "is named, or the audit does not pass."
     )
     run.table("faults", Table(heads, rows, title="Detection and naming", caption=caption))

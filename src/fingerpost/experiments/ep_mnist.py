@@ -44,6 +44,7 @@ class Config:
       steps: Steps of the nudged phase's gradient descent.
       adam_rate: Adam's learning rate.
       sgd_rate: SGD's learning rate.
+      ema: Decay of the moving average of the weights that is tested.
       device: Where to compute.
       dtype: Precision of training.
     """
@@ -62,6 +63,7 @@ class Config:
     steps: int = 20
     adam_rate: float = 0.001
     sgd_rate: float = 0.1
+    ema: float = 0.99
     device: str = "cpu"
     dtype: str = "float32"
 
@@ -76,6 +78,8 @@ def check(config: Config) -> None:
     path = Path(config.data).expanduser()
     if not path.exists():
         raise ConfigError(f"there is no file or folder {config.data!r}: {HOW_TO_GET}")
+    if not 0 < config.ema < 1:
+        raise ConfigError(f"ema is {config.ema}; the decay of an average lies between 0 and 1")
     if config.seeds < 2:
         raise ConfigError(f"seeds is {config.seeds}; at least 2 are needed for an interval")
     if path.is_dir():

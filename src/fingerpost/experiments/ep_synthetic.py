@@ -235,7 +235,7 @@ def _fading(config: Config, run: Run) -> None:
     axes.set(xlabel="block / depth", ylabel="length over the gradient's", ylim=(1e-16, 10))
     axes.legend(loc="lower right")
     caption = (
-        f"Displacement credit after {config.steps} gradient steps (step size 0.1, branches scaled 1/√L): length relative to the "
+        f"Displacement credit after {config.steps} gradient steps (step size 0.1, branches scaled 1/√L): length over the "
         "true gradient's. Its cosine at block 1 stays near 1 wherever anything arrived, so that a cosine alone sees nothing."
     )
     run.figure("fading", figure, title="Few steps do not reach deep", caption=caption)
