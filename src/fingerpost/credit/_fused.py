@@ -64,7 +64,7 @@ class FusedDescent:
 
     def run(self, steps: int, step_size: float) -> tuple[list[Tensor], float, EnergyGradient]:
         """Takes `steps` steps; returns the states, the first gradient's norm, the gradient at the states."""
-        work = _Work(self.free.clone(), torch.zeros_like(self.free), *map(torch.empty_like, [self.free] * 2))
+        work = _Work.at(self.free)
         top, reach = work.states[-1], None
         self.head.look(top)
         scale = float(self.head.slope().norm())
@@ -101,11 +101,10 @@ class FusedDescent:
         self.head.pull_(top, step_size)
 
     def _gradient(self, work: _Work, reach: _Reach) -> EnergyGradient:
-        pulls = torch.zeros_like(self.free)
-        part = pulls[len(pulls) - 1 - len(reach.inputs) : -1]
-        torch.baddbmm(
-            reach.gated_errors, reach.chained, reach.weights, alpha=self.gate.slope * self.scale, out=part
-        )
+        pulls = work.gates.zero_()  # `chained` holds all that was still wanted of the gates
+        above = pulls[len(pulls) - 1 - len(reach.inputs) : -1]
+        alpha = self.gate.slope * self.scale
+        torch.baddbmm(reach.gated_errors, reach.chained, reach.weights, alpha=alpha, out=above)
         torch.neg(self.head.slope(), out=pulls[-1])
         return EnergyGradient(list(work.errors[1:]), list(pulls[1:]))
 
@@ -122,6 +121,13 @@ class _Work:
     errors: Tensor
     gates: Tensor
     chained: Tensor
+
+    @classmethod
+    def at(cls, free: Tensor) -> _Work:
+        """At the free states; two allocations, of what is handed back and of what is not."""
+        states, errors = free.new_empty(2, *free.shape)
+        gates, chained = free.new_empty(2, *free.shape)
+        return cls(states.copy_(free), errors.zero_(), gates, chained)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,54 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
 
-@dataclass
 class MixingHistory:
     r"""The last `memory` pairs of a fixed-point iteration x ← x + r(x), and the next iterate mixed from them.
 
     Weights w_i with Σ w_i = 1 minimise ‖Σ_i w_i r^i‖ for each sample: w ∝ (R Rᵀ)⁻¹ 1 (Walker and Ni 2011,
-    https://doi.org/10.1137/10078356X).
+    https://doi.org/10.1137/10078356X). A new pair overwrites the oldest, and one row of the Gram matrix R Rᵀ.
 
     Args:
+      like: Tensors (B, …) of the shapes of an iterate.
       memory: Pairs kept.
       ridge: Tikhonov term, relative to the largest diagonal entry of the Gram matrix R Rᵀ; at least ten times
         the machine epsilon.
     """
 
-    memory: int
-    ridge: float
-    points: list[list[Tensor]] = field(default_factory=list)
-    residuals: list[list[Tensor]] = field(default_factory=list)
+    def __init__(self, like: list[Tensor], memory: int, ridge: float) -> None:
+        batch, width = len(like[0]), sum(t[0].numel() for t in like)
+        self.memory, self.added = memory, 0
+        self.ridge = max(ridge, 10 * torch.finfo(like[0].dtype).eps)
+        self.shapes = [t.shape for t in like]
+        self.residuals, self.images = like[0].new_empty(2, batch, memory, width)
+        self.gram = like[0].new_empty(batch, memory, memory)
 
-    def mixed(self, point: list[Tensor], residual: list[Tensor], step_size: float) -> list[Tensor]:
-        """Adds a pair, lists of (B, …) tensors; returns Σ_i w_i (x^i + step_size r^i) like `point`."""
-        self.points = [*self.points, point][-self.memory :]
-        self.residuals = [*self.residuals, residual][-self.memory :]
-        if len(self.points) == 1:
-            return [x + step_size * r for x, r in zip(point, residual)]
-        stacked = torch.stack([_flat(r) for r in self.residuals], 1)
-        weights = self._weights(stacked @ stacked.transpose(1, 2))
-        mixed = (weights * (torch.stack([_flat(x) for x in self.points], 1) + step_size * stacked)).sum(1)
-        return _like(mixed, point)
+    def add(self, point: list[Tensor], residual: list[Tensor], step_size: float) -> None:
+        """Takes in a pair x, r, lists of (B, …) tensors; kept as r and x + step_size r."""
+        slot = self.added % self.memory
+        self.added += 1
+        images = self._parts(self.images[:, slot])
+        for x, r, kept, image in zip(point, residual, self._parts(self.residuals[:, slot]), images):
+            kept.copy_(r)
+            torch.add(x, kept, alpha=step_size, out=image)
+        kept = self.residuals[:, : self.count]
+        row = torch.bmm(kept, self.residuals[:, slot, :, None])[:, :, 0]
+        self.gram[:, slot, : self.count] = row
+        self.gram[:, : self.count, slot] = row
+
+    @property
+    def count(self) -> int:
+        """Pairs that are kept by now."""
+        return min(self.added, self.memory)
+
+    def norm(self) -> float:
+        """‖r‖ of the newest pair, over all samples."""
+        slot = (self.added - 1) % self.memory
+        return float(self.gram[:, slot, slot].sum().sqrt())
+
+    def mixed(self) -> list[Tensor]:
+        """Σ_i w_i (x^i + step_size r^i), new tensors shaped like the iterates."""
+        if self.count == 1:
+            return self._parts(self.images[:, 0].clone())
+        weights = self._weights(self.gram[:, : self.count, : self.count])
+        return self._parts(torch.bmm(weights.transpose(1, 2), self.images[:, : self.count])[:, 0])
 
     def _weights(self, gram: Tensor) -> Tensor:
         largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(gram.dtype).tiny)
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        ridge = max(self.ridge, 10 * torch.finfo(gram.dtype).eps)
-        ridged = gram / largest[:, None, None] + ridge * eye
+        ridged = gram / largest[:, None, None] + self.ridge * eye
         weights = torch.linalg.solve_ex(ridged, torch.ones_like(ridged[:, :, :1])).result
         return weights / weights.sum(1, keepdim=True)
 
-
-def _flat(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([t.flatten(1) for t in tensors], 1)
-
-
-def _like(flat: Tensor, tensors: list[Tensor]) -> list[Tensor]:
-    parts = flat.split([t[0].numel() for t in tensors], 1)
-    return [part.view_as(t) for part, t in zip(parts, tensors)]
+    def _parts(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([shape[1:].numel() for shape in self.shapes], 1)
+        return [
+            part if len(shape) == 2 else part.unflatten(1, shape[1:])
+            for part, shape in zip(parts, self.shapes)
+        ]

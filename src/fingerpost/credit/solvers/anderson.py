@@ -38,9 +38,10 @@ class Anderson(AbstractIterativeSolver):
     def iterate(self, problem: NudgedProblem) -> Iterator[tuple[list[Tensor], EnergyGradient]]:
         """Yields the states and their gradient."""
         states = list(problem.free)
-        history = MixingHistory(self.memory, self.ridge)
+        history = MixingHistory(states[1:], self.memory, self.ridge)
         while True:
             gradient = problem.gradient(states)
             yield states, gradient
             descent = [p - e for e, p in zip(gradient.errors, gradient.pulls)]
-            states = [states[0], *history.mixed(states[1:], descent, self.step_size)]
+            history.add(states[1:], descent, self.step_size)
+            states = [states[0], *history.mixed()]
