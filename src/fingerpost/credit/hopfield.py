@@ -46,6 +46,10 @@ class HopfieldNetwork(nn.Module):
     (https://arxiv.org/abs/2006.03824). Fixed points are stationary points of the energy E = Σ_l 1ᵀG(s_l) − Φ,
     G' = ρ⁻¹ (Hopfield 1984).
 
+    All layers move at once, so that strong weights can end in a 2-cycle, s → s' → s, in place of a fixed
+    point: E then does not fall, and more steps do not help. `HopfieldPhase.residual`, the largest change in
+    the last step, shows it: it stays large where a converging relaxation's falls towards rounding.
+
     Args:
       sizes: Layer sizes, input first.
       activation: ρ: ``"hard_sigmoid"`` (clamp to [0, 1]) or ``"tanh"``.
@@ -125,38 +129,44 @@ class HopfieldNetwork(nn.Module):
 
     @torch.no_grad()
     def _relax(self, start: list[Tensor], y: Tensor | None, beta: float, steps: int) -> HopfieldPhase:
-        """The relaxation by hand: x W_1ᵀ once, two buffers per layer, no graph."""
+        """The relaxation by hand: x W_1ᵀ once, two buffers per layer, bias and drive within the products."""
         if steps < 1:
             raise InvalidValueError(f"steps is {steps}; expected at least 1")
+        weights, free = list(self.weights), start[1:]
         drives = self._drives(start, y, beta)
-        old, new = [s.clone() for s in start], [s.clone() for s in start]
+        old, new = [s.clone() for s in free], [torch.empty_like(s) for s in free]
         for _ in range(steps):
-            self._step(old, new, drives, beta)
+            self._step(old, new, drives, weights, beta)
             old, new = new, old
-        changes = [float((a - b).abs().max()) for a, b in zip(old[1:], new[1:])]
+        changes = [float((a - b).abs_().max()) for a, b in zip(old, new)]
         for number, change in enumerate(changes, 1):
             if not math.isfinite(change):
                 raise NumericalError(f"Hopfield relaxation: layer {number} is not finite after {steps} steps")
-        return HopfieldPhase([start[0], *old[1:]], max(changes))
+        return HopfieldPhase([start[0], *old], max(changes))
 
     def _drives(self, start: list[Tensor], y: Tensor | None, beta: float) -> list[Tensor]:
         """What each layer gets that does not change while it relaxes: bias, clamped input, nudge."""
-        drives = [b.expand_as(s).clone() for b, s in zip(self.biases, start[1:])]
+        drives: list[Tensor] = list(self.biases)
         drives[0] = torch.addmm(self.biases[0], start[0], self.weights[0].t())
         if y is not None:
-            drives[-1] += beta * as_targets(y, start[-1])
+            drives[-1] = drives[-1] + beta * as_targets(y, start[-1])
         return drives
 
-    def _step(self, old: list[Tensor], new: list[Tensor], drives: list[Tensor], beta: float) -> None:
-        for l in range(1, len(old)):
-            field = new[l]
-            if l > 1:
-                torch.addmm(drives[l - 1], old[l - 1], self.weights[l - 1].t(), out=field)
-            else:
+    def _step(
+        self, old: list[Tensor], new: list[Tensor], drives: list[Tensor], weights: list[Tensor], beta: float
+    ) -> None:
+        """new ← ρ(∂Φ/∂s) at old; lists of s_1 … s_L, W_1 … W_L and what `_drives` gives."""
+        top = len(old) - 1
+        for l, field in enumerate(new):
+            if l == 0 < top:
+                torch.addmm(drives[0], old[1], weights[1], out=field)
+            elif l == 0:
                 field.copy_(drives[0])
-            if l < len(old) - 1:
-                field.addmm_(old[l + 1], self.weights[l])
-            elif beta:
+            else:
+                torch.addmm(drives[l], old[l - 1], weights[l].t(), out=field)
+            if 0 < l < top:
+                field.addmm_(old[l + 1], weights[l + 1])
+            elif l == top and beta:
                 field.add_(old[l], alpha=-beta)
             self.activation.apply_(field)
 
