@@ -98,7 +98,7 @@ def claim_bug_and_fix(run: Run, bug: Any, fix: Any) -> None:
             name="fix-passes",
             statement="With the minus sign the same credit passes: it points the right way in every layer.",
             source=f"{PATCH}: “align with BP grad direction”",
-            expected="Γ > 0.5, every layer",
+            expected="> 0.5, every layer",
             measured=weakest.value,
             low=0.5,
             interval=None if weakest.low is None else (weakest.low, weakest.high),

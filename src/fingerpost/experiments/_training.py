@@ -251,6 +251,6 @@ def accuracy_claim(results: Results, optimizer: str, signal: str, low: float, so
         measured=mean.mean,
         low=low,
         interval=mean.interval,
-        unit="share right",
+        unit="",
         note=f"mean over {len(results[optimizer, signal])} seeds (split and weights), 95 % t interval",
     )

@@ -17,7 +17,7 @@ torch = lazy_import("torch")
 audit = lazy_import("fingerpost.audit")
 faulty = lazy_import("fingerpost.experiments._faulty")
 
-TARGETS = "spec/audit.md, targets"
+TARGETS = "targets of the audit"
 TAILS = {"equal norms": 0.0, "log-normal, σ = 0.5": 0.5, "log-normal, σ = 1": 1.0}
 COVERED = {"gamma": "Γ", "batch_gamma": "batch Γ", "rho": "ρ", "scale": "scale"}
 NOISES = (0.0, 0.01, 0.1, 0.3)
@@ -146,7 +146,7 @@ def _cover(config: Config, samples: int, tail: float) -> dict[str, int]:
 def _draw(
     samples: int, dimension: int, along: float, across: float, tail: float, generator: Any
 ) -> tuple[Any, Any]:
-    """Gradient g = r u and signal a = r (along · u + across · z/√d): batch cosine along/√(along² + across²) whatever r's spread."""
+    """Draws g = r u and a = r (along · u + across · z/√d); the batch cosine does not depend on how r spreads."""
     kind = {"generator": generator, "dtype": torch.float64}
     u = torch.nn.functional.normalize(torch.randn(samples, dimension, **kind), dim=1)
     r = torch.exp(tail * torch.randn(samples, 1, **kind))

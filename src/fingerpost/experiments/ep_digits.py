@@ -15,7 +15,7 @@ from fingerpost.lab import Claim, Run, derive_seed, paired_interval
 torch = lazy_import("torch")
 credit = lazy_import("fingerpost.credit")
 
-PROTOTYPE = "spec/credit.md: figures of the prototype, digits, 6 blocks"
+PROTOTYPE = "prototype of this library: digits, 6 blocks"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _claim_exact(run: Run, report: Any) -> None:
         Claim(
             name="error-credit-exact",
             statement="The error credit of equilibrium propagation is the gradient, up to a small remainder.",
-            source="spec/credit.md, energy and signals: −e/β tends to the exact gradient",
+            source="energy and signals of the credit: −e/β tends to the gradient as β → 0",
             expected="≤ 0.01, every layer",
             measured=max(layer.figures["deviation"].value for layer in report.layers),
             high=0.01,
@@ -238,7 +238,7 @@ def _claim_hidden_scale(results: training.Results, run: Run) -> None:
             name="adam-hides-scale",
             statement="What the displacement credit loses against backpropagation under SGD, Adam hides: it rescales every "
             "layer.",
-            source="spec/credit.md, experiments",
+            source="specification of the credit experiments",
             expected="> 0",
             measured=100 * gap.mean,
             low=0.0,

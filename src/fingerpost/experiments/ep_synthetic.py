@@ -15,7 +15,7 @@ from fingerpost.lab import Claim, Run, derive_seed, new_figure
 torch = lazy_import("torch")
 credit = lazy_import("fingerpost.credit")
 
-LIMITS = "spec/credit.md, energy and signals"
+LIMITS = "energy and signals of the credit, at equilibrium"
 BETAS = (0.2, 0.1, 0.05, 0.025, 0.0125)
 
 
@@ -189,7 +189,7 @@ def _order_claim(name: str, order: int, slope: float) -> Claim:
         name=f"order-{name.replace(', ', '-').replace(' ', '-').replace('·', 'x').replace('+', 'with')}",
         statement=f"{name[0].upper()}{name[1:]}: the distance to its limit shrinks like β^{order}.",
         source=LIMITS,
-        expected=f"{order} ± 0.3",
+        expected=f"{order}",
         measured=slope,
         low=order - 0.3,
         high=order + 0.3,
@@ -259,7 +259,7 @@ def _claim_fading(run: Run, rows: list[list[float]]) -> None:
                 name=f"fading-{depth}",
                 statement=f"After 20 gradient steps at depth {depth} the credit at block 1 keeps about {said:g} of its length.",
                 source=f"{LIMITS}: 0.4 / 0.06 / 1e-4 / 1e-13 at depth 2/4/8/16",
-                expected=f"{said:g}, within a factor of 3",
+                expected=f"{said:g}, to a factor of 3",
                 measured=found[0][1],
                 low=said / 3,
                 high=said * 3,

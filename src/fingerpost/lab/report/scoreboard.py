@@ -116,7 +116,6 @@ _COLUMNS = (
     ("Expected", "expected"),
     ("Measured", "measured"),
     ("Experiment", "experiment"),
-    ("Source", "source"),
 )
 
 
@@ -136,11 +135,10 @@ def _row(entry: Entry) -> Markup:
     claim = entry.claim
     cells = (
         ("verdict", verdict_mark(claim.holds), int(claim.holds)),
-        ("claim", tag("a", claim.statement, href=f"#{entry.anchor}"), claim.statement),
+        ("claim", _statement(entry), claim.statement),
         ("expected", expected_text(claim), claim.low if claim.low is not None else claim.high),
         ("measured", join([measured_text(claim), " ", interval_plot(claim)]), claim.measured),
         ("experiment", join([entry.experiment, " ", entry.state]), entry.experiment),
-        ("source", linkify(claim.source), claim.source),
     )
     labels = {key: label for label, key in _COLUMNS}
     data = [
@@ -148,6 +146,12 @@ def _row(entry: Entry) -> Markup:
         for key, content, value in cells
     ]
     return tag("tr", *data, data_holds="yes" if claim.holds else "no", role="row")
+
+
+def _statement(entry: Entry) -> Markup:
+    """The claim, which leads to its experiment, with its source beneath."""
+    link = tag("a", entry.claim.statement, href=f"#{entry.anchor}")
+    return join([link, " ", tag("span", linkify(entry.claim.source), class_="source")])
 
 
 def _sort_value(value: Any) -> str:
