@@ -74,14 +74,14 @@ def test_every_python_example_runs_and_prints_what_the_page_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINGERPOST_HOME", str(tmp_path / "runs"))
-    names: dict[str, object] = {"__name__": "example"}
+    names: dict[str, object] = {"__name__": "__main__"}
     found = fences(page)
     for fence, following in zip(found, [*found[1:], Fence("", "")]):
         if fence.language != "python":
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(fence.text, page, "exec"), names)
+            exec(compile(fence.text, page, "exec", dont_inherit=True), names)
         if following.language == "text":
             assert printed.getvalue() == following.text
 
