@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from fingerpost.credit._blocks import ResidualBlock
 from fingerpost.credit._energy import EnergyGradient, NudgedProblem
 from fingerpost.credit._gates import GATES, Gate, alike_blocks
 from fingerpost.credit._head import AbstractHead
+
+
+class FusedResult(NamedTuple):
+    """Where a fused relaxation ended: states, ‖∂E/∂h‖ where it began, ∂E/∂h at its end and the norm of that."""
+
+    states: list[Tensor]
+    scale: float
+    gradient: EnergyGradient
+    norm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +40,8 @@ class FusedDescent:
       gate: Its blocks' activation.
       scale: Their factor s.
       free: Shifted free states, (L + 1, B, d).
-      weights: W_1 … W_L, (L, d, d).
-      biases: What the gates get beside factor × W k, (L, 1, d).
+      weights: W_2 … W_L, (L − 1, d, d): the output of the clamped block 1 is known.
+      biases: What the gates get beside factor × W k, (L − 1, 1, d).
     """
 
     problem: NudgedProblem
@@ -49,21 +59,22 @@ class FusedDescent:
         return None if blocks is None else cls._of(problem, blocks)
 
     @classmethod
+    @torch.no_grad()
     def _of(cls, problem: NudgedProblem, blocks: list[ResidualBlock]) -> FusedDescent:
         gate, scale = GATES[blocks[0].activation], blocks[0].scale
         shift = scale * gate.shift
         free = torch.stack(problem.free)
-        weights = torch.stack([b.weight for b in blocks])
-        biases = torch.stack([b.bias for b in blocks])
+        weights, biases = _stacked(blocks[1:], free)
         if shift:
             levels = shift * torch.arange(len(free), dtype=free.dtype, device=free.device)[:, None]
             free += levels[:, None]
-            biases -= levels[:-1] * weights.sum(2)
+            biases -= levels[1:-1] * weights.sum(2)
         head = AbstractHead.of(problem, len(blocks) * shift)
         return cls(problem, head, gate, scale, free, weights, gate.factor * biases[:, None])
 
-    def run(self, steps: int, step_size: float) -> tuple[list[Tensor], float, EnergyGradient]:
-        """Takes `steps` steps; returns the states, the first gradient's norm, the gradient at the states."""
+    @torch.no_grad()
+    def run(self, steps: int, step_size: float) -> FusedResult:
+        """Takes `steps` steps of size α."""
         work = _Work.at(self.free)
         top, reach = work.states[-1], None
         self.head.look(top)
@@ -77,11 +88,13 @@ class FusedDescent:
         self.head.look(top)
         reach = self._reach(work, steps + 1, reach)
         self._errors(reach)
-        return self._unshifted(work.states), scale, self._gradient(work, reach)
+        gradient = self._gradient(work, reach)
+        rest = torch.sub(work.errors[1:], work.gates[1:], out=work.chained[1:])
+        return FusedResult(self._unshifted(work.states), scale, gradient, float(rest.norm()))
 
     def _reach(self, work: _Work, step: int, last: _Reach | None) -> _Reach:
         """The part that has errors before `step`: the lowest block is the last one with an unmoved input."""
-        lowest = max(1, len(self.weights) - step + 2)
+        lowest = max(1, self.problem.chain.num_blocks - step + 2)
         return last if last and last.lowest == lowest else _Reach.of(self, work, lowest)
 
     def _errors(self, reach: _Reach) -> None:
@@ -111,6 +124,14 @@ class FusedDescent:
     def _unshifted(self, states: Tensor) -> list[Tensor]:
         shift = self.scale * self.gate.shift
         return [self.problem.free[0], *(h.sub_(l * shift) for l, h in enumerate(states) if l)]
+
+
+def _stacked(blocks: list[ResidualBlock], like: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights (n, d, d) and biases (n, d) of n ≥ 0 blocks."""
+    if not blocks:
+        width = like.shape[-1]
+        return like.new_empty(0, width, width), like.new_empty(0, width)
+    return torch.stack([b.weight for b in blocks]), torch.stack([b.bias for b in blocks])
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +176,12 @@ class _Reach:
     @classmethod
     def of(cls, kernel: FusedDescent, work: _Work, lowest: int) -> _Reach:
         gated = max(lowest, 2)
-        weights = kernel.weights[gated - 1 :]
+        weights = kernel.weights[gated - 2 :]
         return cls(
             lowest=lowest,
             weights=weights,
             across=weights.transpose(1, 2),
-            biases=kernel.biases[gated - 1 :],
+            biases=kernel.biases[gated - 2 :],
             inputs=work.states[gated - 1 : -1],
             gates=work.gates[gated:],
             chained=work.chained[gated:],

@@ -155,7 +155,7 @@ class HopfieldNetwork(nn.Module):
     def _step(
         self, old: list[Tensor], new: list[Tensor], drives: list[Tensor], weights: list[Tensor], beta: float
     ) -> None:
-        """new ← ρ(∂Φ/∂s) at old; lists of s_1 … s_L, W_1 … W_L and what `_drives` gives."""
+        """Writes ρ(∂Φ/∂s) at `old` into `new`; lists of s_1 … s_L, W_1 … W_L and what `_drives` gives."""
         top = len(old) - 1
         for l, field in enumerate(new):
             if l == 0 < top:

@@ -21,7 +21,7 @@ class GradientDescent(AbstractIterativeSolver):
 
     Args:
       step_size: α.
-      fused: Use the hand-fused kernel for chains of `ResidualBlock` when every step is to be taken
+      fused: Use the hand-fused kernel for chains of `ResidualBlock` of one activation and scale when every step is to be taken
         (``tolerance=0``). False always uses automatic differentiation; both agree to rounding.
     """
 
@@ -44,7 +44,7 @@ class GradientDescent(AbstractIterativeSolver):
         kernel = FusedDescent.of(problem) if self.fused and tolerance == 0 else None
         if kernel is None:
             return super().relax(problem, steps, tolerance)
-        states, scale, gradient = kernel.run(steps, self.step_size)
-        if scale > 0 and judge(gradient.norm() / scale, 0.0) is not None:
+        end = kernel.run(steps, self.step_size)
+        if end.scale > 0 and judge(end.norm / end.scale, 0.0) is not None:
             return super().relax(problem, steps, tolerance)
-        return Relaxation(states, steps, scale, tolerance, gradient)
+        return Relaxation(end.states, steps, end.scale, tolerance, end.gradient)
