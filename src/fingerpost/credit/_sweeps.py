@@ -22,7 +22,10 @@ class AbstractSweeps(ABC):
 
     @abstractmethod
     def down(self) -> list[Tensor]:
-        """t_1 … t_L: t_L = −β ∂loss/∂h_L and t_l = J_{l+1}ᵀ t_{l+1}, backpropagation; once after each `up`."""
+        """t_1 … t_L: t_L = −β ∂loss/∂h_L and t_l = J_{l+1}ᵀ t_{l+1}, backpropagation; once after each `up`.
+
+        The next `down` may write over them.
+        """
 
     @abstractmethod
     def gradient(self) -> EnergyGradient:
@@ -97,6 +100,7 @@ class FusedSweeps(AbstractSweeps):
         self.first = self.shifted[1].clone()
         self.gates = [torch.empty_like(h) for h in self.shifted[1:-1]]
         self.chained = torch.empty_like(self.first)
+        self.targets = [torch.empty_like(h) for h in self.shifted[1:]]
         self.head = AbstractHead.of(problem, len(blocks) * self.shift)
         for l in range(len(self.gates)):
             self._open(l)
@@ -110,18 +114,18 @@ class FusedSweeps(AbstractSweeps):
 
     @torch.no_grad()
     def down(self) -> list[Tensor]:
-        targets = [self._top()]
+        torch.neg(self._slope(), out=self.targets[-1])
         for l in range(len(self.gates) - 1, -1, -1):
-            targets.append(self._carry(targets[-1], l))
-        return targets[::-1]
+            self._carry(self.targets[l + 1], l, self.targets[l])
+        return self.targets
 
     @torch.no_grad()
     def gradient(self) -> EnergyGradient:
         errors = [self.shifted[1] - self.first]
         for below, k, gate in zip(self.shifted[1:], self.shifted[2:], self.gates):
             errors.append((k - below).sub_(gate, alpha=self.gain))
-        pulls = [self._carry(e, l) for l, e in enumerate(errors[1:])]
-        return EnergyGradient(errors, [*pulls, self._top()])
+        pulls = [self._carry(e, l, torch.empty_like(e)) for l, e in enumerate(errors[1:])]
+        return EnergyGradient(errors, [*pulls, -self._slope()])
 
     def states(self) -> list[Tensor]:
         return [self.problem.free[0], *(k - l * self.shift for l, k in enumerate(self.shifted) if l)]
@@ -135,11 +139,11 @@ class FusedSweeps(AbstractSweeps):
         torch.addmm(self.biases[l], self.shifted[l + 1], across, alpha=self.gate.factor, out=self.gates[l])
         self.gate.open_(self.gates[l])
 
-    def _carry(self, e: Tensor, l: int) -> Tensor:
-        """Jᵀ e through block l + 2."""
+    def _carry(self, e: Tensor, l: int, out: Tensor) -> Tensor:
+        """Jᵀ e through block l + 2, written into `out`."""
         self.gate.back(e, self.gates[l], self.chained)
-        return torch.addmm(e, self.chained, self.weights[l], alpha=self.slope)
+        return torch.addmm(e, self.chained, self.weights[l], alpha=self.slope, out=out)
 
-    def _top(self) -> Tensor:
+    def _slope(self) -> Tensor:
         self.head.look(self.shifted[-1])
-        return self.head.slope().neg()
+        return self.head.slope()

@@ -27,14 +27,16 @@ class MixingHistory:
         self.residuals, self.images = like[0].new_empty(2, batch, memory, width)
         self.gram = like[0].new_empty(batch, memory, memory)
 
-    def add(self, point: list[Tensor], residual: list[Tensor], step_size: float) -> None:
-        """Takes in a pair x, r, lists of (B, …) tensors; kept as r and x + step_size r."""
-        slot = self.added % self.memory
+    def vacant(self) -> list[Tensor]:
+        """Where the next r is to be written, like an iterate, before `add` takes it in."""
+        return self._parts(self.residuals[:, self.added % self.memory])
+
+    def add(self, point: list[Tensor], step_size: float) -> None:
+        """Takes in x, a list of (B, …) tensors, with the r in `vacant`; kept as r and x + step_size r."""
+        slot, residual = self.added % self.memory, self.vacant()
         self.added += 1
-        images = self._parts(self.images[:, slot])
-        for x, r, kept, image in zip(point, residual, self._parts(self.residuals[:, slot]), images):
-            kept.copy_(r)
-            torch.add(x, kept, alpha=step_size, out=image)
+        for x, r, image in zip(point, residual, self._parts(self.images[:, slot])):
+            torch.add(x, r, alpha=step_size, out=image)
         kept = self.residuals[:, : self.count]
         row = torch.bmm(kept, self.residuals[:, slot, :, None])[:, :, 0]
         self.gram[:, slot, : self.count] = row
@@ -51,9 +53,9 @@ class MixingHistory:
         return float(self.gram[:, slot, slot].sum().sqrt())
 
     def mixed(self) -> list[Tensor]:
-        """Σ_i w_i (x^i + step_size r^i), new tensors shaped like the iterates."""
+        """Σ_i w_i (x^i + step_size r^i), like an iterate; the first one holds until its pair is overwritten."""
         if self.count == 1:
-            return self._parts(self.images[:, 0].clone())
+            return self._parts(self.images[:, 0])
         weights = self._weights(self.gram[:, : self.count, : self.count])
         return self._parts(torch.bmm(weights.transpose(1, 2), self.images[:, : self.count])[:, 0])
 

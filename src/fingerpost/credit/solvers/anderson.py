@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fingerpost.credit._energy import EnergyGradient, NudgedProblem
@@ -42,6 +43,7 @@ class Anderson(AbstractIterativeSolver):
         while True:
             gradient = problem.gradient(states)
             yield states, gradient
-            descent = [p - e for e, p in zip(gradient.errors, gradient.pulls)]
-            history.add(states[1:], descent, self.step_size)
+            for e, p, descent in zip(gradient.errors, gradient.pulls, history.vacant()):
+                torch.sub(p, e, out=descent)
+            history.add(states[1:], self.step_size)
             states = [states[0], *history.mixed()]

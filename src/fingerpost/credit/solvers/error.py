@@ -44,7 +44,9 @@ class ErrorCoordinates(AbstractSolver):
         while step < steps:
             targets = sweeps.down()
             scale = scale or float(targets[-1].norm())
-            history.add(errors, [t - e for e, t in zip(errors, targets)], self.step_size)
+            for e, target, change in zip(errors, targets, history.vacant()):
+                torch.sub(target, e, out=change)
+            history.add(errors, self.step_size)
             if judge(history.norm() / (scale or 1.0), tolerance) is not None:
                 break
             errors = history.mixed()
