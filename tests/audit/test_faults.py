@@ -7,7 +7,11 @@ from audit.subjects import Layered, examine  # isort: skip
 from fingerpost.audit import TEMPLATES
 from fingerpost.experiments._faulty import FAULTS, previous_states, random_net, with_noise
 
-PARTIAL = {"sign": lambda g: -g, "sign only": torch.sign, "unit norm": lambda g: g / g.norm(dim=1, keepdim=True)}
+PARTIAL = {
+    "sign": lambda g: -g,
+    "sign only": torch.sign,
+    "unit norm": lambda g: g / g.norm(dim=1, keepdim=True),
+}
 WHOLE_EXCEPT_TOP = {
     "transposed weights", "missing φ′", "missing skip", "double skip", "wrong block (above)",
     "wrong block (below)", "stale activations", "unconverged", "scale decaying with depth",

@@ -51,7 +51,11 @@ def test_a_signal_that_is_no_covector_is_refused_by_leaf(name):
 LOSSES = {
     "ignores everything": (lambda p: torch.ones(16), InvalidValueError, "ignores the point"),
     "ignores b": (lambda p: quartic(p["a"]), InvalidValueError, "ignores leaf 'b'"),
-    "detaches": (lambda p: pair_loss({k: v.detach() for k, v in p.items()}), InvalidValueError, "ignores the point"),
+    "detaches": (
+        lambda p: pair_loss({k: v.detach() for k, v in p.items()}),
+        InvalidValueError,
+        "ignores the point",
+    ),
     "NaN": (lambda p: pair_loss(p) * torch.nan, NumericalError, "loss is NaN"),
     "infinite": (lambda p: pair_loss(p) / 0, NumericalError, "infinite"),
     "two axes": (lambda p: p["a"] + p["b"][:, :3], InvalidValueError, r"\(16, 3\)"),
@@ -67,7 +71,11 @@ def test_a_loss_that_is_no_loss_of_the_point_is_refused(name):
 
 
 POINTS = {
-    "integers": ({"a": normal(4, 3), "b": torch.arange(4)}, InvalidTypeError, "leaf 'b' has dtype torch.int64"),
+    "integers": (
+        {"a": normal(4, 3), "b": torch.arange(4)},
+        InvalidTypeError,
+        "leaf 'b' has dtype torch.int64",
+    ),
     "complex": (torch.ones(3, dtype=torch.complex64), InvalidTypeError, "complex64"),
     "empty tensor": ([normal(4, 3), torch.empty(0, 3)], InvalidValueError, r"leaf '2' has shape \(0, 3\)"),
     "empty list": ([], InvalidValueError, "holds no tensor"),

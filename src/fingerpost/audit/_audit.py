@@ -18,7 +18,7 @@ from fingerpost.audit._point import Leaves, flatten
 from fingerpost.audit._problem import Problem, call_signal
 from fingerpost.audit._report import AuditReport, Layer, Layers
 from fingerpost.audit._state import modules_kept, random_states_kept, reachable_modules
-from fingerpost.audit._statistics import Figure
+from fingerpost.audit._statistics import Figure, Resampler
 from fingerpost.audit._templates import Evidence
 from fingerpost.audit._verdict import Redraws, Verdict, conclude, judge, layers_text
 from fingerpost.errors import InvalidTypeError, InvalidValueError
@@ -46,9 +46,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.perturbations < 1:
-            raise InvalidValueError(f"n={self.samples}, perturbations={self.perturbations}: both must be at least 1")
+            raise InvalidValueError(
+                f"n={self.samples}, perturbations={self.perturbations}: both must be at least 1"
+            )
         if self.redraws < 0 or self.redraws == 1:
-            raise InvalidValueError(f"redraws={self.redraws}: give 0, or at least 2 (32 or more tell bias from noise)")
+            raise InvalidValueError(
+                f"redraws={self.redraws}: give 0, or at least 2 (32 or more tell bias from noise)"
+            )
         if not 0.5 <= self.level < 1:
             raise InvalidValueError(f"level={self.level}: a confidence level lies in [0.5, 1), such as 0.95")
 
@@ -115,7 +119,9 @@ def audit(
     leaves = flatten(point)
     before = None if previous is None else flatten(previous)
     if before is not None and [t.shape for t in before.tensors] != [t.shape for t in leaves.tensors]:
-        raise InvalidValueError("previous has other leaves than point; give the same tensors, one step earlier")
+        raise InvalidValueError(
+            "previous has other leaves than point; give the same tensors, one step earlier"
+        )
     with random_states_kept(), modules_kept(reachable_modules(signal, loss, reference)):
         problem = Problem(loss, leaves, per_sample, double)
         exact = problem.gradient if reference is None else problem.supplied(reference)
@@ -183,7 +189,8 @@ class Audit:
         cost = None if costs is None else measure_cost(*costs, repeats=repeats)
         measured = self._measure(mean, draws)
         evidence = self._evidence(mean)
-        figures = [layer_figures(m, self.settings.level, self.generator, self.settings.quick) for m in measured]
+        resampler = Resampler(self.generator)
+        figures = [layer_figures(m, self.settings.level, resampler, self.settings.quick) for m in measured]
         redraws = Redraws([f["bias"] for f in figures]) if len(draws) > 1 else None
         alive = [bool(kept.any()) for kept in self.kept]
         findings = judge(evidence, alive, self._tolerance(), self.settings.level, redraws)
@@ -192,7 +199,7 @@ class Audit:
             Layer(name, m.signal.shape[0], m.set_aside, f.label, {**figure, **_direction_figures(f)})
             for name, m, f, figure in zip(self.leaves.names, measured, findings, figures)
         )
-        overall = overall_figures(measured, self.settings.level, self.generator, self.settings.quick)
+        overall = overall_figures(measured, self.settings.level, resampler, self.settings.quick)
         return AuditReport(verdict, layers, overall, cost, self._settings_out(len(draws)))
 
     def _rows(self, covector: Tensor) -> Tensor:
@@ -228,7 +235,9 @@ class Audit:
         readings: list[Any] = [None] * len(mean)
         whole = [self._whole(a) for a in mean], [self._whole(g) for g in self.reference]
         if not self.settings.quick:
-            readings, self.plateau = perturb(self.problem, *whole, self.settings.perturbations, self.generator)
+            readings, self.plateau = perturb(
+                self.problem, *whole, self.settings.perturbations, self.generator
+            )
         probes = probe(self.problem, whole[0])
         out = []
         for i, (a, g, kept) in enumerate(zip(mean, self.reference, self.kept)):

@@ -11,9 +11,9 @@ from torch import Tensor
 from fingerpost.audit._instrument import Readings
 from fingerpost.audit._statistics import (
     Figure,
+    Resampler,
     bootstrap_cosine,
     bootstrap_scale,
-    bootstrap_weights,
     cosine_of,
     jackknife_cosine,
     jackknife_scale,
@@ -50,14 +50,14 @@ class Measured:
         return int((~self.kept).sum())
 
 
-def layer_figures(m: Measured, level: float, generator: torch.Generator, quick: bool) -> dict[str, Figure]:
+def layer_figures(m: Measured, level: float, resampler: Resampler, quick: bool) -> dict[str, Figure]:
     """All figures of one leaf, by key."""
     stacked = moments(m.signal, m.reference)
     cosines = stacked[:, 0] / (stacked[:, 1] * stacked[:, 2]).sqrt().clamp_min(1e-300)
     figures = {"gamma": mean_t(cosines, level)}
-    figures.update(_stacked(stacked, level, generator, quick))
+    figures.update(_stacked(stacked, level, resampler, quick))
     if m.readings is not None:
-        figures.update(_readings(m, m.readings, level, generator))
+        figures.update(_readings(m, m.readings, level, resampler))
     figures["probe"] = _probe(m, level)
     if m.signal.shape[0] >= 3 and bool((stacked[:, 1] > 0).all()):
         figures["norm_slope"] = slope_t(stacked[:, 2].log() / 2, stacked[:, 1].log() / 2, level)
@@ -66,20 +66,19 @@ def layer_figures(m: Measured, level: float, generator: torch.Generator, quick: 
     return figures
 
 
-def _stacked(stacked: Tensor, level: float, generator: torch.Generator, quick: bool) -> dict[str, Figure]:
+def _stacked(stacked: Tensor, level: float, resampler: Resampler, quick: bool) -> dict[str, Figure]:
     if stacked.shape[0] < 2 or float(stacked[:, 1].sum()) == 0:
         mean = stacked.mean(0)
         return {"batch_gamma": Figure(float(cosine_of(mean))), "scale": Figure(float(scale_of(mean)))}
     if quick:
         return {"batch_gamma": jackknife_cosine(stacked, level), "scale": jackknife_scale(stacked, level)}
-    weights = bootstrap_weights(stacked.shape[0], generator)
     return {
-        "batch_gamma": bootstrap_cosine(stacked, weights, level),
-        "scale": bootstrap_scale(stacked, weights, level),
+        "batch_gamma": bootstrap_cosine(stacked, resampler, level),
+        "scale": bootstrap_scale(stacked, resampler, level),
     }
 
 
-def _readings(m: Measured, readings: Readings, level: float, generator: torch.Generator) -> dict[str, Figure]:
+def _readings(m: Measured, readings: Readings, level: float, resampler: Resampler) -> dict[str, Figure]:
     samples = m.kept.shape[0]
     inside = readings.sample < samples
     usable = inside & m.kept[readings.sample.clamp_max(samples - 1)]
@@ -93,7 +92,7 @@ def _readings(m: Measured, readings: Readings, level: float, generator: torch.Ge
         if key == "rho_exact" or float(rows[:, 1].sum()) == 0:
             found[key] = Figure(float(cosine_of(rows.sum(0))))
             continue
-        found[key] = bootstrap_cosine(rows, bootstrap_weights(rows.shape[0], generator), level)
+        found[key] = bootstrap_cosine(rows, resampler, level)
     return found
 
 
@@ -120,7 +119,7 @@ def _noise(m: Measured, level: float) -> dict[str, Figure]:
 
 
 def overall_figures(
-    measured: Sequence[Measured], level: float, generator: torch.Generator, quick: bool
+    measured: Sequence[Measured], level: float, resampler: Resampler, quick: bool
 ) -> dict[str, Figure]:
     """Batch Γ of all leaves stacked, and the trend of the scale with depth (slope of log scale per layer)."""
     both = torch.stack([m.kept for m in measured]).all(0)
@@ -128,7 +127,7 @@ def overall_figures(
     assert isinstance(total, Tensor)
     figures = {}
     if total.shape[0] >= 1 and float(total[:, 1].sum()) > 0:
-        figures["batch_gamma"] = _stacked(total, level, generator, quick)["batch_gamma"]
+        figures["batch_gamma"] = _stacked(total, level, resampler, quick)["batch_gamma"]
     scales = torch.stack([scale_of(moments(m.signal, m.reference).sum(0)) for m in measured])
     if len(measured) >= 3 and bool((scales > 0).all()):
         depth = torch.arange(len(measured), dtype=torch.float64)

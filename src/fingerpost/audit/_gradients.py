@@ -113,11 +113,15 @@ def assert_aligned(
 
 def _parts(batch: Sequence[Tensor], units: int) -> list[Batch]:
     if not isinstance(batch, (tuple, list)) or not all(isinstance(t, Tensor) and t.dim() > 0 for t in batch):
-        raise InvalidTypeError("the batch must be a tuple of tensors that share their first axis, such as (x, y)")
+        raise InvalidTypeError(
+            "the batch must be a tuple of tensors that share their first axis, such as (x, y)"
+        )
     lengths = {len(t) for t in batch}
     if len(lengths) != 1 or lengths == {0}:
         shapes = [tuple(t.shape) for t in batch]
-        raise InvalidValueError(f"the batch's tensors have shapes {shapes}; they must share a non-empty first axis")
+        raise InvalidValueError(
+            f"the batch's tensors have shapes {shapes}; they must share a non-empty first axis"
+        )
     if units < 1:
         raise InvalidValueError(f"units={units}: at least 1 part is needed")
     (length,) = lengths
@@ -147,7 +151,9 @@ class _WithLoss(nn.Module):
 class _UnitProblem(Problem):
     """The mean loss on each part of a batch as a function of a model's parameters."""
 
-    def __init__(self, model: nn.Module, loss: Loss, leaves: Leaves, parts: list[Batch], double: bool) -> None:
+    def __init__(
+        self, model: nn.Module, loss: Loss, leaves: Leaves, parts: list[Batch], double: bool
+    ) -> None:
         joined = _WithLoss(model, loss)
         self._parts = [tuple(_wide(t) for t in part) for part in parts] if double else parts
 
@@ -155,7 +161,9 @@ class _UnitProblem(Problem):
             return functional_call(joined, {f"model.{name}": p for name, p in point.items()}, part)
 
         self._loss_on = loss_on
-        super().__init__(lambda point: torch.stack([loss_on(point, part) for part in self._parts]), leaves, False, double)
+        super().__init__(
+            lambda point: torch.stack([loss_on(point, part) for part in self._parts]), leaves, False, double
+        )
 
     def _first_gradient(self) -> list[Tensor]:
         self.samples = len(self._parts)

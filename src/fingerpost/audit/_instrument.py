@@ -47,7 +47,11 @@ class Readings:
 
 
 def perturb(
-    problem: Problem, signal: Sequence[Tensor], reference: Sequence[Tensor], pairs: int, generator: torch.Generator
+    problem: Problem,
+    signal: Sequence[Tensor],
+    reference: Sequence[Tensor],
+    pairs: int,
+    generator: torch.Generator,
 ) -> tuple[list[Readings], float]:
     """Measures slopes along random directions in every leaf.
 
@@ -66,13 +70,13 @@ def perturb(
     collected: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in problem.point]
     agreement = 1.0
     for number, masks in enumerate(designs):
-        directions = [_direction(p, generator) for p in problem.point]
+        directions = _directions(problem, masks, generator)
         step = RELATIVE_STEP
         slope = _slope(problem, directions, masks, step)
         if number == 0:
             agreement = _plateau(problem, directions, masks, slope)
         for leaf, (u, mask) in enumerate(zip(directions, masks)):
-            if mask is not None:
+            if mask is not None and u is not None:
                 collected[leaf].append(_read(u, mask, signal[leaf], reference[leaf], slope, problem))
     return [Readings(*(torch.cat(parts) for parts in zip(*leaf))) for leaf in collected], agreement
 
@@ -85,11 +89,23 @@ def _designs(problem: Problem, pairs: int) -> list[list[Tensor | None]]:
         return [[(turn + number) % leaves == leaf for leaf in range(leaves)] for number in range(pairs)]
     everyone = torch.ones(samples, dtype=torch.bool)
     each = pairs if leaves <= 2 else max(4, -(-2 * pairs // leaves))
-    return [[everyone if i == leaf else None for i in range(leaves)] for leaf in range(leaves) for _ in range(each)]
+    return [
+        [everyone if i == leaf else None for i in range(leaves)]
+        for leaf in range(leaves)
+        for _ in range(each)
+    ]
 
 
-def _direction(leaf: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
+def _directions(
+    problem: Problem, masks: Sequence[Tensor | None], generator: torch.Generator
+) -> list[Tensor | None]:
+    """Isotropic directions; leaves of one shape share theirs, for no sample perturbs two of them in one pair."""
+    drawn: dict[torch.Size, Tensor] = {}
+    for leaf, mask in zip(problem.point, masks):
+        if mask is not None and leaf.shape not in drawn:
+            drawn[leaf.shape] = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+    pairs = zip(problem.point, masks)
+    return [None if mask is None else drawn[leaf.shape].to(leaf.device) for leaf, mask in pairs]
 
 
 def _size(leaf: Tensor) -> float:
@@ -98,13 +114,16 @@ def _size(leaf: Tensor) -> float:
     return size if size > 1e-12 else 1.0
 
 
-def _slope(problem: Problem, directions: Sequence[Tensor], masks: Sequence[Tensor | None], step: float) -> Tensor:
-    """Slope per sample along the masked directions; leaf sizes are divided out again by `_read`'s caller."""
-    steps, sizes = [], torch.ones(problem.samples, dtype=torch.float64)
+def _slope(
+    problem: Problem, directions: Sequence[Tensor | None], masks: Sequence[Tensor | None], step: float
+) -> Tensor:
+    """Slope per sample along the masked directions, in units of the direction: leaf sizes are divided out again."""
+    steps: list[Tensor | None] = []
+    sizes = torch.ones(problem.samples, dtype=torch.float64)
     for leaf, (u, mask) in enumerate(zip(directions, masks)):
         size = step * _size(problem.point[leaf])
-        if mask is None:
-            steps.append(torch.zeros_like(problem.point[leaf]))
+        if mask is None or u is None:
+            steps.append(None)
             continue
         shape = (-1, *[1] * (u.dim() - 1)) if problem.per_sample else ()
         masked = u * mask.to(u).reshape(shape) if problem.per_sample else u
@@ -128,7 +147,9 @@ def _read(
     )
 
 
-def _plateau(problem: Problem, directions: Sequence[Tensor], masks: Sequence[Tensor | None], middle: Tensor) -> float:
+def _plateau(
+    problem: Problem, directions: Sequence[Tensor | None], masks: Sequence[Tensor | None], middle: Tensor
+) -> float:
     """The best agreement between neighbouring decades of step size; 1 on a plateau."""
     small = _slope(problem, directions, masks, _PLATEAU[0])
     large = _slope(problem, directions, masks, _PLATEAU[2])

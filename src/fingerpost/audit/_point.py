@@ -39,7 +39,9 @@ def flatten(point: Any) -> Leaves:
         raise InvalidValueError(f"the point holds no tensor: got {point!r}; give the tensors to audit at")
     for name, tensor in zip(names, tensors):
         if not torch.isfinite(tensor).all():
-            raise InvalidValueError(f"the point's leaf {name!r} holds NaN or infinity; audit at a finite point")
+            raise InvalidValueError(
+                f"the point's leaf {name!r} holds NaN or infinity; audit at a finite point"
+            )
     return Leaves(tuple(names), tuple(tensors), lambda values: rebuild(iter(values)))
 
 
@@ -63,7 +65,9 @@ def _walk(node: Any, name: str, names: list[str], tensors: list[Tensor]) -> Call
 
 def _leaf(tensor: Tensor, name: str, names: list[str], tensors: list[Tensor]) -> Callable[[Any], Any]:
     if not tensor.dtype.is_floating_point:
-        raise InvalidTypeError(f"the point's leaf {name!r} has dtype {tensor.dtype}; floating point is needed")
+        raise InvalidTypeError(
+            f"the point's leaf {name!r} has dtype {tensor.dtype}; floating point is needed"
+        )
     if tensor.numel() == 0:
         raise InvalidValueError(f"the point's leaf {name!r} has shape {tuple(tensor.shape)}: it is empty")
     names.append(name)
@@ -129,7 +133,9 @@ def _checked(value: Any, name: str, leaf: Tensor, what: str) -> Tensor:
             f"{tuple(leaf.shape)} (zeros, if the {what} really is zero)"
         )
     if not isinstance(value, Tensor):
-        raise InvalidTypeError(f"the {what} returned a {type(value).__name__} for leaf {name!r}, not a tensor")
+        raise InvalidTypeError(
+            f"the {what} returned a {type(value).__name__} for leaf {name!r}, not a tensor"
+        )
     if value.shape != leaf.shape:
         raise ShapeError(
             f"the {what} has shape {tuple(value.shape)} at leaf {name!r}; the point has {tuple(leaf.shape)} there"

@@ -45,8 +45,8 @@ class DoublePrecision(TorchFunctionMode):
             return self._widen(args[0])
         in_place = name.endswith("_") and not name.endswith("__")
         head = args[:1] if in_place else ()
-        rest = tree_map(self._widen, args[1:] if in_place else args)
-        return func(*head, *rest, **{key: tree_map(self._widen, value) for key, value in kwargs.items()})
+        rest = [self._widen(value) for value in (args[1:] if in_place else args)]
+        return func(*head, *rest, **{key: self._widen(value) for key, value in kwargs.items()})
 
     def _widen(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -54,6 +54,10 @@ class DoublePrecision(TorchFunctionMode):
         if isinstance(value, torch.dtype):
             self.met |= value in _WIDER
             return _WIDER.get(value, value)
+        if type(value) in (list, tuple):
+            return type(value)([self._widen(part) for part in value])
+        if isinstance(value, (list, tuple, dict)):
+            return tree_map(self._widen, value)
         return value
 
     def _widen_tensor(self, tensor: Tensor) -> Tensor:

@@ -41,11 +41,13 @@ class Problem:
 
     def evaluate(self, point: Sequence[Tensor], modes: Sequence[TorchFunctionMode] = ()) -> Tensor:
         """The loss at `point` (one tensor per leaf), in float64, shape (N,) or (1,)."""
-        torch.manual_seed(_SEED)
+        _reseed()
         with self.precision(), _Entered(modes):
             value = self.loss(self.leaves.rebuild(list(point)))
         if not isinstance(value, Tensor):
-            raise InvalidTypeError(f"the loss returned a {type(value).__name__}; expected a tensor of shape (N,) or ()")
+            raise InvalidTypeError(
+                f"the loss returned a {type(value).__name__}; expected a tensor of shape (N,) or ()"
+            )
         if value.dim() > 1:
             raise InvalidValueError(
                 f"the loss has shape {tuple(value.shape)}; expected one value per sample, (N,), or one number, ()"
@@ -70,11 +72,11 @@ class Problem:
         point = self._leaf_copies() if at is None else [t.detach().double().requires_grad_() for t in at]
         return self._gradients(point, modes)[1]
 
-    def difference(self, steps: Sequence[Tensor]) -> Tensor:
-        """½[L(x + δ) − L(x − δ)] per row, shape (samples,)."""
+    def difference(self, steps: Sequence[Tensor | None]) -> Tensor:
+        """½[L(x + δ) − L(x − δ)] per row, shape (samples,); None where a leaf does not move."""
         with torch.no_grad():
-            ahead = self.evaluate([p + s for p, s in zip(self.point, steps)])
-            behind = self.evaluate([p - s for p, s in zip(self.point, steps)])
+            ahead = self.evaluate([p if s is None else p + s for p, s in zip(self.point, steps)])
+            behind = self.evaluate([p if s is None else p - s for p, s in zip(self.point, steps)])
         change = (ahead.double() - behind.double()) / 2
         return change if len(change) == self.samples else change.sum().reshape(1)
 
@@ -137,7 +139,9 @@ class Problem:
 
     def _check_rows(self) -> None:
         if self.losses.numel() == 1:
-            raise InvalidValueError("per_sample=True, but the loss gave one number; return one value per sample, (N,)")
+            raise InvalidValueError(
+                "per_sample=True, but the loss gave one number; return one value per sample, (N,)"
+            )
         count = self.losses.numel()
         rows = {name: p.shape[:1] for name, p in zip(self.leaves.names, self.point)}
         if len(set(rows.values())) != 1 or () in rows.values():
@@ -160,6 +164,13 @@ def _rows_apart(gradient: list[Tensor], weighted: list[Tensor] | None, weights: 
         if not torch.allclose(scaled, expected, rtol=1e-4, atol=1e-6 * float(plain.abs().max())):
             return False
     return True
+
+
+def _reseed() -> None:
+    """As torch.manual_seed, without its detour over devices that nobody has touched."""
+    torch.default_generator.manual_seed(_SEED)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(_SEED)
 
 
 class _Entered:

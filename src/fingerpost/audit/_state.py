@@ -19,7 +19,9 @@ def random_states_kept() -> Iterator[None]:
     """Restores Python's, NumPy's and torch's random states on the way out, also after an error."""
     python, legacy = random.getstate(), numpy.random.get_state()
     cpu = torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    devices = (
+        torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    )
     try:
         yield
     finally:

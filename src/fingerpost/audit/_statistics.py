@@ -41,6 +41,20 @@ def _t_quantile(level: float, degrees: int) -> float:
     return float(special.stdtrit(degrees, 0.5 + level / 2))
 
 
+class Resampler:
+    """Bootstrap weights of one audit: all figures over as many samples share theirs, drawn when first needed."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+        self._weights: dict[int, Tensor] = {}
+
+    def weights(self, samples: int) -> Tensor:
+        """As `bootstrap_weights`, the same at every call."""
+        if samples not in self._weights:
+            self._weights[samples] = bootstrap_weights(samples, self._generator)
+        return self._weights[samples]
+
+
 def bootstrap_weights(samples: int, generator: torch.Generator, resamples: int = RESAMPLES) -> Tensor:
     """Multinomial resampling weights, shape (resamples, samples); each row sums to 1."""
     chosen = torch.randint(samples, (resamples, samples), generator=generator)
@@ -76,19 +90,19 @@ def _plain_scale(m: Tensor) -> tuple[Tensor, Tensor]:
     return scale, torch.stack((1 / m[..., 2], torch.zeros_like(scale), -scale / m[..., 2]), -1)
 
 
-def bootstrap_cosine(m: Tensor, weights: Tensor, level: float) -> Figure:
+def bootstrap_cosine(m: Tensor, resampler: Resampler, level: float) -> Figure:
     """Cosine of stacked covectors, resampled by sample, on Fisher's z scale."""
-    return _symmetric_t(m, weights, level, _fisher_z, lambda z: float(torch.tanh(z)))
+    return _symmetric_t(m, resampler, level, _fisher_z, lambda z: float(torch.tanh(z)))
 
 
-def bootstrap_scale(m: Tensor, weights: Tensor, level: float) -> Figure:
+def bootstrap_scale(m: Tensor, resampler: Resampler, level: float) -> Figure:
     """⟨A, G⟩ / ⟨G, G⟩, resampled by sample."""
-    return _symmetric_t(m, weights, level, _plain_scale, float)
+    return _symmetric_t(m, resampler, level, _plain_scale, float)
 
 
 def _symmetric_t(
     m: Tensor,
-    weights: Tensor,
+    resampler: Resampler,
     level: float,
     statistic: Callable[[Tensor], tuple[Tensor, Tensor]],
     back: Callable[[Tensor], float],
@@ -98,6 +112,7 @@ def _symmetric_t(
     if not torch.isfinite(error) or error <= 1e-12 * (1 + estimate.abs()):
         value = back(estimate)
         return Figure(value, value, value)
+    weights = resampler.weights(m.shape[0])
     draws, slopes = statistic(weights @ m)
     errors = _jackknife_error(m @ slopes.T, weights)
     pivots = ((draws - estimate).abs() / errors.clamp_min(1e-300)).nan_to_num(torch.inf)

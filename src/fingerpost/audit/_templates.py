@@ -71,7 +71,7 @@ class Template:
       fixed: Whether the alternatives are independent of the signal (and so computed once).
       weighting: Whether it is a positive definite weighting of the gradient: a deviation that still descends, named
         beside the verdict ALIGNED instead of failing it.
-      value: The fitted number to print, from the evidence and the leaf's index.
+      value: The fitted number to print, from the evidence and the indices of the leaves that it explains.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Template:
     parameters: int = 0
     fixed: bool = False
     weighting: bool = False
-    value: Callable[[Evidence, int], float] | None = None
+    value: Callable[[Evidence, list[int]], str] | None = None
 
     def alternatives(self, evidence: Evidence) -> Alternatives:
         """The alternatives, from the cache where they are fixed."""
@@ -172,7 +172,9 @@ def _faded(evidence: Evidence, base: Alternatives) -> Alternatives | None:
 
 def _misfit(evidence: Evidence, alternative: Alternatives) -> float:
     pairs = zip(evidence.signal, alternative)
-    return sum(float((a - t).square().sum() / a.square().sum().clamp_min(1e-300)) for a, t in pairs if t is not None)
+    return sum(
+        float((a - t).square().sum() / a.square().sum().clamp_min(1e-300)) for a, t in pairs if t is not None
+    )
 
 
 def _neighbour(shift: int) -> Callable[[Evidence], Alternatives]:
@@ -205,8 +207,13 @@ def _permuted_batch(evidence: Evidence) -> Alternatives:
     if moved < 0.5:
         return _nothing(evidence)
     index = torch.as_tensor(order)
-    held_out = [(_unit(a)[:, 1::2] * _unit(g[index])[:, 1::2]).sum() for a, g in zip(evidence.signal, evidence.reference)]
-    here = [(_unit(a)[:, 1::2] * _unit(g)[:, 1::2]).sum() for a, g in zip(evidence.signal, evidence.reference)]
+    held_out = [
+        (_unit(a)[:, 1::2] * _unit(g[index])[:, 1::2]).sum()
+        for a, g in zip(evidence.signal, evidence.reference)
+    ]
+    here = [
+        (_unit(a)[:, 1::2] * _unit(g)[:, 1::2]).sum() for a, g in zip(evidence.signal, evidence.reference)
+    ]
     rows = evidence.reference[0].shape[0]
     if float(sum(held_out)) < 0.25 * rows * len(here) or float(sum(held_out)) < 1.5 * float(sum(here)):
         return _nothing(evidence)
@@ -315,19 +322,29 @@ def _zeroed(evidence: Evidence) -> Alternatives:
     return [torch.zeros_like(g) if float(a.norm()) <= 1e-6 * float(g.norm()) else None for a, g in pairs]
 
 
+def _range_of_scales(evidence: Evidence, leaves: list[int]) -> str:
+    scales = sorted(evidence.scales()[i] for i in leaves)
+    return f"{scales[0]:.3g}" if len(scales) == 1 else f"{scales[0]:.3g} to {scales[-1]:.3g}"
+
+
+def _decay_factor(evidence: Evidence) -> str:
+    fit = _decay(evidence)
+    return "–" if fit is None else f"{np.exp(fit[0]):.3g}"
+
+
 TEMPLATES: tuple[Template, ...] = (
     Template("sign", _flipped, "{layers} [points|point] the opposite way; −a passes: flip the sign", 1),
-    Template("constant scale", _constant_scale, "{layers} [has|have] the right direction and {value} times the right length", 1,
-             value=lambda e, i: _common_scale(e) or e.scales()[i]),
-    Template("scale per layer", _own_scale, "{layers} [has|have] the right direction and {value} times the right length", 5,
-             value=lambda e, i: e.scales()[i]),
+    Template("constant scale", _constant_scale, "{layers} [has|have] the right direction and {value} times the right "
+             "length", 1, value=lambda e, leaves: f"{_common_scale(e) or 0.0:.3g}"),
+    Template("scale per layer", _own_scale, "{layers} [has|have] the right direction and {value} times the right length",
+             5, value=lambda e, leaves: _range_of_scales(e, leaves)),
     Template("1/B", _one_over_batch, "{layers} [is|are] divided by the batch size: the signal is of the mean loss where the "
              "audit's loss is a sum over samples; multiply by B", fixed=True),
-    Template("scale decaying with depth", _scale_decaying, "{layers} [loses|lose] a factor of {value} in length per layer on the way "
-             "down: each step of the backward sweep is scaled", 2,
-             value=lambda e, i: float(np.exp((_decay(e) or (0.0, 0.0))[0]))),
-    Template("unconverged", _unconverged, "{layers} [fades|fade] with depth as a relaxation does that was stopped early (scale {value} "
-             "at the lowest of them): take more steps, or a solver that converges", 2, value=lambda e, i: e.scales()[i]),
+    Template("scale decaying with depth", _scale_decaying, "{layers} [loses|lose] a factor of {value} in length per layer "
+             "on the way down: each step of the backward sweep is scaled", 2, value=lambda e, leaves: _decay_factor(e)),
+    Template("unconverged", _unconverged, "{layers} [fades|fade] with depth as a relaxation does that was stopped early "
+             "(scale {value}): take more steps, or a solver that converges", 2,
+             value=lambda e, leaves: _range_of_scales(e, leaves)),
     Template("off by one layer (above)", _neighbour(+1), "{layers} [holds|hold] the signal of the layer above: shift the list by one",
              fixed=True),
     Template("off by one layer (below)", _neighbour(-1), "{layers} [holds|hold] the signal of the layer below: shift the list by one",

@@ -95,7 +95,9 @@ def layers_text(names: Sequence[str]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    parts = [str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" if len(r) > 2 else f"{r[0]}, {r[-1]}" for r in runs]
+    parts = [
+        str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" if len(r) > 2 else f"{r[0]}, {r[-1]}" for r in runs
+    ]
     return f"layer{'' if len(numbers) == 1 else 's'} {', '.join(parts)}"
 
 
@@ -207,7 +209,7 @@ def _left(turned: Evidence, leaf: int, finding: Finding) -> float:
 def _flipped_too(template: Template) -> Template:
     advice = "{layers} [points|point] the opposite way; flip the sign, and then: " + template.advice
     value = template.value
-    turned_value = None if value is None else lambda e, i: value(e.negated(), i)
+    turned_value = None if value is None else lambda e, leaves: value(e.negated(), leaves)
     return replace(template, name=f"sign + {template.name}", advice=advice, value=turned_value)
 
 
@@ -242,7 +244,9 @@ def _explains(a: Tensor, g: Tensor, alternative: Tensor) -> tuple[float, float, 
     if total - float(after.sum()) < MATERIAL**2 * float(g.square().sum()):
         return 0.0, 1.0, 1.0
     left = float(after.sum()) / own if own > 0 else (0.0 if float(after.sum()) == 0 else 1.0)
-    return 1 - float(after.sum()) / total, left, one_sided_p(before * EXPLAINED - after)
+    # In units of the row's own errors: where a few rows hold most of the gradient, their sum tells nothing by t.
+    better = (before * EXPLAINED - after) / (before + after).clamp_min(1e-300)
+    return 1 - float(after.sum()) / total, left, one_sided_p(better)
 
 
 def _row_errors(a: Tensor, b: Tensor) -> Tensor:
@@ -289,7 +293,7 @@ def _faults(evidence: Evidence, findings: list[Finding]) -> list[Fault]:
     out = []
     for template, leaves in groups.items():
         names = tuple(evidence.names[i] for i in leaves)
-        value = "" if template.value is None else f"{template.value(evidence, leaves[0]):.3g}"
+        value = "" if template.value is None else template.value(evidence, leaves)
         sentence = _conjugated(template.advice, len(names)).format(layers=layers_text(names), value=value)
         explained = min(findings[i].explained for i in leaves)
         out.append(Fault(template.name, names, explained, sentence, template.weighting))
