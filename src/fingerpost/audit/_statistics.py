@@ -108,25 +108,33 @@ def _symmetric_t(
     back: Callable[[Tensor], float],
 ) -> Figure:
     estimate, slope = statistic(m.mean(0))
-    error = _jackknife_error(m @ slope, None)
+    error = _jackknife_error(m @ slope)
     if not torch.isfinite(error) or error <= 1e-12 * (1 + estimate.abs()):
         value = back(estimate)
         return Figure(value, value, value)
     weights = resampler.weights(m.shape[0])
-    draws, slopes = statistic(weights @ m)
-    errors = _jackknife_error(m @ slopes.T, weights)
+    means = weights @ m
+    draws, slopes = statistic(means)
+    errors = _resampled_errors(m, means, slopes, weights)
     pivots = ((draws - estimate).abs() / errors.clamp_min(1e-300)).nan_to_num(torch.inf)
     half = torch.quantile(pivots, level) * error
     return Figure(back(estimate), back(estimate - half), back(estimate + half))
 
 
-def _jackknife_error(influence: Tensor, weights: Tensor | None) -> Tensor:
-    """Infinitesimal-jackknife standard error from influences (samples,) or (samples, resamples)."""
-    free = influence.shape[0] - 1
-    if weights is None:
-        return ((influence - influence.mean(0)).square().mean(0) / free).sqrt()
-    centre = (weights.T * influence).sum(0)
-    return ((weights.T * (influence - centre).square()).sum(0) / free).sqrt()
+def _jackknife_error(influence: Tensor) -> Tensor:
+    """Infinitesimal-jackknife standard error from the samples' influences."""
+    return ((influence - influence.mean()).square().mean() / (influence.shape[0] - 1)).sqrt()
+
+
+def _resampled_errors(m: Tensor, means: Tensor, slopes: Tensor, weights: Tensor) -> Tensor:
+    """The same in every resample, (resamples,).
+
+    The mean influence is subtracted after squaring: it vanishes but for rounding, as the statistics do not change when
+    all moments are multiplied (Euler).
+    """
+    influence = slopes @ m.T
+    spread = influence.square_().mul_(weights).sum(1) - (means * slopes).sum(1).square()
+    return (spread.clamp_min(0) / (m.shape[0] - 1)).sqrt()
 
 
 def jackknife_cosine(m: Tensor, level: float) -> Figure:
@@ -141,7 +149,7 @@ def jackknife_scale(m: Tensor, level: float) -> Figure:
 
 def _jackknife(m: Tensor, level: float, statistic: Callable, back: Callable[[Tensor], float]) -> Figure:
     estimate, slope = statistic(m.mean(0))
-    error = _jackknife_error(m @ slope, None).nan_to_num(0.0)
+    error = _jackknife_error(m @ slope).nan_to_num(0.0)
     half = _t_quantile(level, m.shape[0] - 1) * error
     return Figure(back(estimate), back(estimate - half), back(estimate + half))
 
