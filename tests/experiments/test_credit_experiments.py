@@ -25,8 +25,18 @@ def carry_out(name, folder, **changes):
 
 
 def results_of(folder):
-    names = ("claims.json", "contents.json", "metrics.jsonl", "figures/*.svg", "tables/*.csv", "audits/*", "stages/*")
-    return {path.relative_to(folder): path.read_bytes() for name in names for path in sorted(folder.glob(name))}
+    names = (
+        "claims.json",
+        "contents.json",
+        "metrics.jsonl",
+        "figures/*.svg",
+        "tables/*.csv",
+        "audits/*",
+        "stages/*",
+    )
+    return {
+        path.relative_to(folder): path.read_bytes() for name in names for path in sorted(folder.glob(name))
+    }
 
 
 def test_ep_digits_names_the_sign_bug_passes_the_fix_and_repeats_to_the_bit(tmp_path):
@@ -74,7 +84,12 @@ def test_ep_synthetic_measures_both_limits_with_their_orders(tmp_path):
     claims = {claim.name: claim for claim in run.claims()}
     orders = {name: claim for name, claim in claims.items() if name.startswith("order-")}
     assert len(orders) == 4
-    for claim in [*orders.values(), claims["bug-gamma"], claims["displacement-not-gradient"], claims["bug-named"]]:
+    for claim in [
+        *orders.values(),
+        claims["bug-gamma"],
+        claims["displacement-not-gradient"],
+        claims["bug-named"],
+    ]:
         assert claim.holds, (claim.name, claim.measured, claim.note)
 
 

@@ -22,14 +22,18 @@ def pictures():
 
 
 def idx_bytes(array):
-    return b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    )
 
 
 def write_idx(folder, x, y, packed):
     folder.mkdir()
     for name, array in (("train-images-idx3-ubyte", x), ("train-labels-idx1-ubyte", y)):
         content = idx_bytes(array)
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(
+            gzip.compress(content) if packed else content
+        )
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -100,7 +104,14 @@ def test_more_images_than_there_are_is_refused(tmp_path, pictures):
 @pytest.mark.skipif(not SHARED.exists(), reason="no MNIST file beside the checkout")
 def test_on_real_mnist_backpropagation_learns_within_an_epoch(tmp_path):
     config = dataclasses.replace(
-        ep_mnist.PRESETS["quick"], data=str(SHARED), examples=1000, tests=300, epochs=2, width=32, depth=2, steps=5
+        ep_mnist.PRESETS["quick"],
+        data=str(SHARED),
+        examples=1000,
+        tests=300,
+        epochs=2,
+        width=32,
+        depth=2,
+        steps=5,
     )
     run_experiment(ep_mnist, config, tmp_path / "run", name="ep-mnist")
     rows = [row for row in RunFolder(tmp_path / "run").metrics() if row["stage"] == "adam-backprop-seed0"]

@@ -224,13 +224,13 @@ def test_another_configuration_s_checkpoint_in_the_folder_is_refused(tmp_path):
 
 
 def generator_states():
-    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
 
 def test_training_leaves_the_global_generators_as_they_were():
     def draw(model, batch):
         model["w"].grad = torch.randn(3, dtype=torch.float64)
-        drawn = np.random.rand()  # noqa: NPY002
+        drawn = np.random.rand()
         return {"a": random.random(), "b": drawn, "c": torch.rand(())}
 
     before = generator_states()

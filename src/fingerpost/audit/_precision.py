@@ -25,7 +25,8 @@ class DoublePrecision(TorchFunctionMode):
     Differences of a loss need float64: in float32 the rounding of a saturated loss is as large as the change
     that is measured. The mode works above autograd, so gradients can be taken under it too. Parameters and
     buffers are widened on use (once each; they count as constants), and in-place updates of them, as batch
-    normalisation's running statistics have, fall on the widened copy: the model stays as it was. `met` says whether there was anything to widen.
+    normalisation's running statistics have, fall on the widened copy: the model stays as it was.
+    `met` says whether there was anything to widen.
     """
 
     def __init__(self) -> None:
