@@ -75,21 +75,19 @@ def run(config: Config, run: Run) -> None:
     depth = config.depths[min(1, len(config.depths) - 1)]
     _signals(config, run, depth)
     _limits(config, run, depth)
+    _by_depth(config, run)
     _fading(config, run)
 
 
-def _signals(config: Config, run: Run, depth: int) -> None:
-    chain, x, y = student(config, depth)
+def _all_signals(config: Config) -> dict[str, Any]:
+    """Every signal by the name that the report uses."""
     relaxed = {"beta": config.beta, "solver": "error", "steps": 60}
-    signals = {
+    few = {"beta": config.beta, "steps": config.steps}
+    return {
         "before the fix": credit.DisplacementCredit(**relaxed, sign=-1),
         "after the fix": credit.DisplacementCredit(**relaxed),
-        f"before the fix, {config.steps} steps": credit.DisplacementCredit(
-            beta=config.beta, steps=config.steps, sign=-1
-        ),
-        f"after the fix, {config.steps} steps": credit.DisplacementCredit(
-            beta=config.beta, steps=config.steps
-        ),
+        f"before the fix, {config.steps} steps": credit.DisplacementCredit(**few, sign=-1),
+        f"after the fix, {config.steps} steps": credit.DisplacementCredit(**few),
         "displacement, β → 0": credit.DisplacementCredit(beta=1e-3, solver="error", steps=60),
         "error credit, one-sided": credit.ErrorCredit(beta=config.beta, centered=False, steps=60),
         "error credit, centred": credit.ErrorCredit(beta=config.beta, steps=60),
@@ -97,6 +95,12 @@ def _signals(config: Config, run: Run, depth: int) -> None:
         "feedback alignment": credit.FeedbackAlignment(seed=config.seed),
         "direct feedback": credit.DirectFeedbackAlignment(seed=config.seed),
     }
+
+
+def _signals(config: Config, run: Run, depth: int) -> None:
+    """Every signal at one depth, with pictures; the claims on bug and fix."""
+    chain, x, y = student(config, depth)
+    signals = _all_signals(config)
     reports = auditing.audit_credits(chain, x, y, signals)
     caption = (
         f"A random tanh residual student of {depth} blocks (d = {config.width}, {config.classes} classes), "
@@ -115,6 +119,32 @@ def _signals(config: Config, run: Run, depth: int) -> None:
     auditing.claim_bug_and_fix(run, reports["before the fix"], reports["after the fix"])
     _claim_negative(run, reports[f"before the fix, {config.steps} steps"])
     _claim_gramian(run, reports["displacement, β → 0"])
+
+
+def _by_depth(config: Config, run: Run) -> None:
+    """Γ, ρ, scale and verdict of every block and signal at every depth."""
+    verdicts, blocks = [], []
+    for depth in run.progress(config.depths, "depths"):
+        chain, x, y = student(config, depth)
+        for name, report in auditing.audit_credits(chain, x, y, _all_signals(config)).items():
+            verdicts.append([depth, name, str(report.verdict), *_extremes(report)])
+            for layer in report.layers:
+                figures = [layer.figures[key].value for key in ("gamma", "rho", "scale")]
+                blocks.append([depth, name, int(layer.name), layer.verdict, *figures])
+    heads = ["depth", "signal", "verdict", "weakest Γ", "weakest ρ", "smallest scale"]
+    caption = "Weakest means nearest to zero over blocks; Γ, ρ and scale of every block are in tables/blocks.csv of the run."
+    run.table(
+        "verdicts-by-depth", Table(heads, verdicts, title="Every signal at every depth", caption=caption)
+    )
+    columns = ["depth", "signal", "block", "verdict", "Γ", "ρ", "scale"]
+    run.table("blocks", Table(columns, blocks, title="Every block"), show=False)
+
+
+def _extremes(report: Any) -> list[float]:
+    return [
+        min((layer.figures[key].value for layer in report.layers), key=abs)
+        for key in ("gamma", "rho", "scale")
+    ]
 
 
 def _claim_negative(run: Run, bug: Any) -> None:
