@@ -7,7 +7,7 @@ from typing import Any
 
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
-from fingerpost.lab import Claim, Run, new_figure
+from fingerpost.lab import Claim, Run, legend_outside, new_figure
 
 torch = lazy_import("torch")
 audit = lazy_import("fingerpost.audit")
@@ -72,7 +72,7 @@ def layers_figure(reports: Mapping[str, Any]) -> Any:
     left.axhline(0, color="0.45", linewidth=1, linestyle=":", marker="")
     left.set(xlabel="layer", ylabel="Γ: cosine with the true gradient", ylim=(-1.08, 1.08), title="Direction")
     right.set(xlabel="layer", ylabel="length over the gradient's", yscale="log", title="Scale")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    legend_outside(figure, left)
     return figure
 
 

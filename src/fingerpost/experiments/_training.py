@@ -13,6 +13,7 @@ from fingerpost.lab import (
     Claim,
     Run,
     derive_seed,
+    legend_outside,
     mean_interval,
     minibatches,
     new_figure,
@@ -215,7 +216,7 @@ def accuracy_table(results: Results, title: str, caption: str) -> Table:
 
 
 def curves_figure(results: Results, optimizers: Sequence[str], chance: float) -> Any:
-    """Test accuracy over epochs, one panel per optimiser; lines are means over seeds, bands their range."""
+    """Test error over epochs, one panel per optimiser; lines are means over seeds, bands their range."""
     figure, axes = new_figure(
         1, len(optimizers), width=5.2 * len(optimizers), height=4.6, squeeze=False, sharey=True
     )
@@ -225,17 +226,19 @@ def curves_figure(results: Results, optimizers: Sequence[str], chance: float) ->
                 continue
             length = min(len(r["curve"]) for r in runs)
             epochs = [point[0] for point in runs[0]["curve"][:length]]
-            values = torch.tensor([[point[1] for point in r["curve"][:length]] for r in runs])
+            values = 1 - torch.tensor([[point[1] for point in r["curve"][:length]] for r in runs])
             (line,) = axis.plot(epochs, values.mean(0), label=SIGNALS[signal], markevery=max(1, length // 6))
             axis.fill_between(
                 epochs, values.amin(0), values.amax(0), color=line.get_color(), alpha=0.15, linewidth=0
             )
-        axis.axhline(chance, color="0.45", linewidth=1, linestyle=":", marker="")
+        axis.axhline(1 - chance, color="0.45", linewidth=1, linestyle=":", marker="")
         axis.set_xlabel("epoch")
         axis.set_title(OPTIMIZERS[optimizer])
-        axis.set_ylim(0, 1.02)
-    axes[0][0].set_ylabel("test accuracy")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        axis.set(yscale="log", ylim=(0.01, 1.1), yticks=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
+        axis.set_yticklabels(["1", "2", "5", "10", "20", "50", "100"])
+        axis.minorticks_off()
+    axes[0][0].set_ylabel("test error (%)")
+    legend_outside(figure, axes[0][0])
     return figure
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.errors import ConfigError
-from fingerpost.lab import Claim, Run, derive_seed, new_figure
+from fingerpost.lab import Claim, Run, derive_seed, legend_outside, new_figure
 
 torch = lazy_import("torch")
 audit = lazy_import("fingerpost.audit")
@@ -308,7 +308,7 @@ def _faults_figure(config: Config, rows: Sequence[Sequence[Any]]) -> Any:
     )
     axis.set_yticks(list(places), [row[0] for row in here])
     axis.set(xlabel="share of networks (%)", xlim=(0, 101))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    legend_outside(figure, axis, place="upper right")
     return figure
 
 

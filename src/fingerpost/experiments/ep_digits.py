@@ -185,7 +185,7 @@ def _show(config: Config, results: training.Results, run: Run) -> None:
         "training",
         training.curves_figure(results, list(training.OPTIMIZERS), 0.1),
         title="Learning curves",
-        caption=f"Test accuracy; lines are means over {config.seeds} seeds, bands their range, the dotted line is chance.",
+        caption=f"Test error; lines are means over {config.seeds} seeds, bands their range, the dotted line is chance.",
     )
 
 

@@ -197,7 +197,7 @@ def run(config: Config, run: Run) -> None:
         "training",
         training.curves_figure(results, optimizers, 0.1),
         title="Learning curves",
-        caption=f"Test accuracy; lines are means over {config.seeds} seeds, bands their range, the dotted line is chance.",
+        caption=f"Test error; lines are means over {config.seeds} seeds, bands their range, the dotted line is chance.",
     )
     for signal in ("error", "displacement"):
         run.claim(_close_to_backprop(results, signal))

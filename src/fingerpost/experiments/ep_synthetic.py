@@ -10,7 +10,7 @@ from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import _credit_audit as auditing
-from fingerpost.lab import Claim, Run, derive_seed, new_figure
+from fingerpost.lab import Claim, Run, derive_seed, legend_outside, new_figure
 
 torch = lazy_import("torch")
 credit = lazy_import("fingerpost.credit")
@@ -198,16 +198,18 @@ def _limits(config: Config, run: Run, depth: int) -> None:
             lambda b: credit.DisplacementCredit(beta=b, solver="error", steps=80), weighted, 1,
         ),
     }  # fmt: skip
-    figure, axes = new_figure(width=7.4, height=5.0)
+    figure, axes = new_figure(width=7.4, height=5.8)
     rows = []
     for name, (make, limit, order) in kinds.items():
         distances = [_distance(make(b / depth)(chain, x, y).layers, limit) for b in BETAS]
         slope = _slope([math.log(b) for b in BETAS], [math.log(d) for d in distances])
         rows.append([name, order, slope, *distances])
-        axes.loglog([b / depth for b in BETAS], distances, label=f"{name}: order {slope:.2f}")
+        axes.loglog([b / depth for b in BETAS], distances, marker="o", label=f"{name}: order {slope:.2f}")
         run.claim(_order_claim(name, order, slope))
     axes.set(xlabel="strength of the nudge, β", ylabel="relative distance to the limit")
-    axes.legend(loc="lower right")
+    axes.set_xticks([b / depth for b in BETAS], [f"{b / depth:.3g}" for b in BETAS])
+    axes.minorticks_off()
+    legend_outside(figure, axes, columns=1)
     caption = f"Relative distance over all {depth} blocks at equilibrium, float64; order is the slope in the log-log plot."
     run.figure("limits", figure, title="Two limits as the nudge weakens", caption=caption)
     heads = ["credit", "expected order", "measured order", *(f"β = {b / depth:g}" for b in BETAS)]

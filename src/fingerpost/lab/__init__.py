@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fingerpost.lab.store import RunRow as RunRow
     from fingerpost.lab.store import Store as Store
     from fingerpost.lab.style import figure_style as figure_style
+    from fingerpost.lab.style import legend_outside as legend_outside
     from fingerpost.lab.style import new_figure as new_figure
     from fingerpost.lab.sweeps import SweepResult as SweepResult
     from fingerpost.lab.sweeps import parse_over as parse_over
@@ -43,6 +44,7 @@ _HOMES = {
     "derive_seed": "rng",
     "figure_style": "style",
     "isolated_rng": "rng",
+    "legend_outside": "style",
     "mean_interval": "intervals",
     "minibatches": "trainer",
     "new_figure": "style",

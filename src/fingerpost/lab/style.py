@@ -110,6 +110,20 @@ def new_figure(
         return figure, figure.subplots(rows, columns, subplot_kw=kind, **options)
 
 
+def legend_outside(figure: Figure, axis: Any, *, place: str = "lower center", columns: int = 2) -> None:
+    """Puts the legend of `axis` outside all axes of the figure, where it covers no data.
+
+    Args:
+      figure: The figure, which makes room.
+      axis: The axes whose labelled series are listed.
+      place: Where: ``"lower center"``, ``"upper right"``, … (matplotlib's ``loc`` after ``outside``).
+      columns: Columns of the legend.
+    """
+    with figure_style():
+        where: Any = f"outside {place}"
+        figure.legend(*axis.get_legend_handles_labels(), loc=where, ncols=columns)
+
+
 def svg_bytes(figure: Figure, *, title: str = "", description: str = "") -> bytes:
     """Renders a figure as SVG: the same bytes for the same data (no date, fixed ids, no document type).
 
