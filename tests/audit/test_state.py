@@ -175,7 +175,7 @@ class Pair(NamedTuple):
 
 
 def leaves_of(point):
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(point)]
+    return list(torch.utils._pytree.tree_leaves(point))
 
 
 POINTS = {

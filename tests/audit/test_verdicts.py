@@ -138,3 +138,10 @@ def test_quick_mode_gives_the_same_verdicts_without_perturbations():
         assert report.settings["perturbations"] == 0
         assert report.settings["n"] == 64
         assert "rho" not in report.layers[0].figures
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_a_right_direction_in_few_dimensions_is_not_called_random(dimension):
+    x = 1 + normal(64, dimension).abs()  # every row points nearly the same way, as a random rotation might too
+    assert audit(noisy(0.3), quartic, x, cost=False, quick=True).verdict.name == "ALIGNED"
+    assert [f.name for f in audit(lambda x: -exact(x), quartic, x, cost=False, quick=True).faults] == ["sign"]

@@ -148,9 +148,12 @@ def jackknife_scale(m: Tensor, level: float) -> Figure:
 
 
 def _jackknife(m: Tensor, level: float, statistic: Callable, back: Callable[[Tensor], float]) -> Figure:
-    estimate, slope = statistic(m.mean(0))
-    error = _jackknife_error(m @ slope).nan_to_num(0.0)
-    half = _t_quantile(level, m.shape[0] - 1) * error
+    """Student t with the delete-one jackknife error, which is wider than the infinitesimal one under heavy tails."""
+    count = m.shape[0]
+    estimate = statistic(m.mean(0))[0]
+    without = statistic((m.sum(0) - m) / (count - 1))[0]
+    error = ((count - 1) / count * (without - without.mean()).square().sum()).sqrt().nan_to_num(0.0)
+    half = _t_quantile(level, count - 1) * error
     return Figure(back(estimate), back(estimate - half), back(estimate + half))
 
 

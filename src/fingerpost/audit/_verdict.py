@@ -137,7 +137,10 @@ def _label(deviation: float, cosine: Figure, null: float, a: Tensor, tolerance: 
     high = cosine.high if cosine.high is not None else cosine.value
     if a.shape[0] < MINIMUM_SAMPLES or (low < 0 and high >= ALIGNED_COSINE):
         return "INSUFFICIENT"
-    if low <= 0 <= high or abs(cosine.value) <= 1.96 * null:
+    plain = (
+        low >= ALIGNED_COSINE or high <= -ALIGNED_COSINE
+    )  # in few dimensions even a random rotation may point right
+    if low <= 0 <= high or (abs(cosine.value) <= 1.96 * null and not plain):
         return "NULL"
     return "ALIGNED" if cosine.value >= ALIGNED_COSINE else "BIASED"
 
