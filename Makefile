@@ -18,7 +18,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.test ## Run the main job on handwritten digits and make its page
-	OMP_NUM_THREADS=1 $(BIN)/fingerpost run ep-digits --preset quick
+	$(BIN)/fingerpost run ep-digits --preset quick
 	$(BIN)/fingerpost report --output report.html
 	@echo "Open it in a browser: $(CURDIR)/report.html"
 

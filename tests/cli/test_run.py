@@ -34,6 +34,7 @@ def only_run(home: Path) -> Path:
         (["--preset", "quik"], "there is no preset 'quik'; did you mean 'quick'?"),
         (["--config-json", "no/such/file.json"], "no/such/file.json cannot be read"),
         (["--resume"], "there is no run of"),
+        (["--threads", "0"], "--threads is 0; give at least 1"),
     ],
 )
 def test_a_bad_config_exits_2_in_one_line_before_torch_is_imported(process, home, tiny, words, message):
@@ -42,6 +43,17 @@ def test_a_bad_config_exits_2_in_one_line_before_torch_is_imported(process, home
     assert message in err
     assert "torch" not in loaded
     assert not list(home.glob("*/manifest.json"))
+
+
+def test_a_run_has_the_threads_asked_for_and_the_process_keeps_its_own(command, home, tiny):
+    import torch
+
+    before = torch.get_num_threads()
+    assert command("run", tiny, "--preset", "quick", "--threads", "2")[0] == 0
+    facts = manifest(only_run(home))
+    assert facts["threads"] == 2
+    assert "--threads 2" in " ".join(facts["command"]).replace("=", " ")
+    assert torch.get_num_threads() == before
 
 
 def test_help_of_an_experiment_shows_its_own_flags_with_the_presets_values(process, tiny):

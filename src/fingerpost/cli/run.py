@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json as json_text
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +53,8 @@ class Flags:
     """Go on with the newest unfinished run of this experiment, with its settings."""
     config_json: Path | None = None
     """JSON file with settings of the experiment, {"name": value}."""
+    threads: int = 1
+    """CPU threads of torch. Networks of these sizes run fastest on one, and the same number gives the same bits."""
     strict: Switch = False
     """Exit with 1 when a claim does not hold."""
     json: Switch = False
@@ -102,6 +104,8 @@ def _plan(name: str, rest: Sequence[str]) -> _Plan:
     module = load_experiment(name)
     about = Help(f"run {name}", f"{entry.summary} {_DESCRIPTION}", examples)
     settings = read_settings(Flags(), rest, entry, module, about, standing)
+    if settings.options.threads < 1:
+        raise ConfigError(f"--threads is {settings.options.threads}; give at least 1")
     if settings.options.resume and (standing is None or not (standing / MANIFEST).exists()):
         where = f" in {standing}" if standing else ""
         raise ConfigError(f"there is no run of {name} to resume{where}; start one: fingerpost run {name}")
@@ -137,7 +141,8 @@ def _carry_out(plan: _Plan) -> bool:
 
 
 def _run(plan: _Plan, directory: Path) -> None:
-    with siblings_importable(Path(plan.entry.module)) if plan.entry.is_file else nullcontext():
+    siblings = siblings_importable(Path(plan.entry.module)) if plan.entry.is_file else nullcontext()
+    with siblings, _threads(plan.settings.options.threads):
         run_experiment(
             plan.module,
             plan.settings.config,
@@ -150,11 +155,26 @@ def _run(plan: _Plan, directory: Path) -> None:
         )
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Runs torch on `count` threads; the process has its own number again afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def repeating_words(entry: Entry, module: ModuleType, settings: Settings) -> list[str]:
     """Writes the command line that repeats a run: its preset, and every setting that differs from it."""
     preset = module.PRESETS.get(settings.preset, settings.config)
     values = resolved_config(settings.config)
     words = ["fingerpost", "run", entry.typed, "--preset", settings.preset]
+    if settings.options.threads != 1:
+        words += as_words("threads", settings.options.threads)
     for name, usual in resolved_config(preset).items():
         if values[name] != usual:
             words += as_words(name, values[name])
