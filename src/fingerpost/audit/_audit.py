@@ -76,19 +76,16 @@ def audit(
 ) -> AuditReport:
     """Says of a learning signal whether it points the way of the true gradient, and if not, what is wrong with it.
 
-    The convention is that of the gradient: a signal points towards *increase* of the loss, and is that of the *sum* of
-    the losses if the loss gives one value per sample.
+    The convention is the gradient's: a signal points towards *increase* of the loss (their *sum*, if it is per sample).
 
     Args:
       signal: Maps a point to a covector: a pytree of the point's structure and shapes.
-      loss: Maps a point to one value per sample, shape (N,), or to one number. A loss with attributes ``blocks`` and
-        ``inputs`` (`LayeredLoss`) is also checked for faults of its chain of blocks.
+      loss: Maps a point to one value per sample, (N,), or one number. A `LayeredLoss` is also checked as a chain of blocks.
       point: A tensor, or a list, tuple or dictionary of tensors: activations (N, …) per layer, parameters, ….
       reference: Maps a point to the exact gradient; autograd of the loss unless given.
       n: At most this many samples enter the statistics: 256 unless given, 64 in quick mode.
       perturbations: Antithetic random perturbations for ρ (none in quick mode).
-      redraws: Calls of a stochastic signal, for bias, variance and SNR; 0 for a deterministic one. If two calls differ,
-        a full audit makes 32 by itself.
+      redraws: Calls of a stochastic signal, for bias, variance and SNR; if two calls differ, a full audit makes 32 itself.
       level: Confidence level of the intervals.
       generator: Source of the audit's own randomness; a fixed seed unless given.
       quick: Two evaluations along the signal in place of random perturbations, analytic intervals, 64 samples.
@@ -98,38 +95,45 @@ def audit(
       double: Whether the loss is evaluated in float64 whatever its dtype; turn off only to see why it is on.
 
     Returns:
-      The report. Mode, gradients, random states and parameters of every module that signal or loss hold are left as
-      they were, also after an error.
+      The report. Every module that signal or loss hold, and all random states, are left as they were, also after errors.
 
     Raises:
-      ShapeError, InvalidTypeError, InvalidValueError, NumericalError: For a signal of the wrong shape, detached or NaN,
-        and for a loss that ignores the point; the message names the leaf.
+      ShapeError, InvalidTypeError, InvalidValueError, NumericalError: For a signal of the wrong shape, detached or NaN, or
+        a loss that ignores the point; the message names the leaf.
 
     Example:
       >>> import torch
       >>> x = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
-      >>> report = audit(lambda x: -2 * x, lambda x: x.square().sum(1), x, cost=False)
-      >>> print(report.verdict)
+      >>> print(audit(lambda x: -2 * x, lambda x: x.square().sum(1), x, cost=False).verdict)
       FAULT(sign, the signal)
     """
     samples = n if n is not None else QUICK_SAMPLES if quick else SAMPLES
     settings = Settings(samples, perturbations, redraws, level, quick, cost, double)
+    leaves = _checked(signal, loss, point)
+    before = _earlier(previous, leaves)
+    with random_states_kept(), modules_kept(reachable_modules(signal, loss, reference)):
+        problem = Problem(loss, leaves, per_sample, double)
+        run = Audit(leaves, problem, settings, generator, problem.exact(reference))
+        run.chain, run.previous = _chain(loss, problem, run.gradient), before
+        costs = _costs(signal, loss, leaves) if cost else None
+        return run.report(lambda: call_signal(signal, leaves), costs)
+
+
+def _checked(signal: Any, loss: Any, point: Any) -> Leaves:
     check_callable(signal, "signal")
     check_callable(loss, "loss")
-    leaves = flatten(point)
-    before = None if previous is None else flatten(previous)
-    if before is not None and [t.shape for t in before.tensors] != [t.shape for t in leaves.tensors]:
+    return flatten(point)
+
+
+def _earlier(previous: Any, leaves: Leaves) -> Sequence[Tensor] | None:
+    if previous is None:
+        return None
+    before = flatten(previous).tensors
+    if [t.shape for t in before] != [t.shape for t in leaves.tensors]:
         raise InvalidValueError(
             "previous has other leaves than point; give the same tensors, one step earlier"
         )
-    with random_states_kept(), modules_kept(reachable_modules(signal, loss, reference)):
-        problem = Problem(loss, leaves, per_sample, double)
-        exact = problem.gradient if reference is None else problem.supplied(reference)
-        run = Audit(leaves, problem, settings, generator, exact)
-        run.chain = _chain(loss, problem, exact)
-        run.previous = None if before is None else before.tensors
-        costs = _costs(signal, loss, leaves) if cost else None
-        return run.report(lambda: call_signal(signal, leaves), costs)
+    return before
 
 
 def _chain(loss: Any, problem: Problem, gradient: Sequence[Tensor]) -> Chain | None:
@@ -173,6 +177,7 @@ class Audit:
         gradient: Sequence[Tensor],
     ) -> None:
         self.leaves, self.problem, self.settings = leaves, problem, settings
+        self.gradient = gradient
         self.generator = generator or torch.Generator().manual_seed(0)
         self.chain: Chain | None = None
         self.previous: Sequence[Tensor] | None = None
