@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fingerpost._table import Table
 from fingerpost.audit import audit, audit_gradients
 from fingerpost.credit import residual_mlp
-from interleave import environment, interleave, medians, ratio_interval
+from _interleave import environment, interleave, medians, ratio_interval
 
 BLOCKS = 6
 CLASSES = 10

@@ -23,7 +23,7 @@ from fingerpost.credit import (
     nudged_phase,
     residual_mlp,
 )
-from interleave import environment, interleave, medians, ratio_interval
+from _interleave import environment, interleave, medians, ratio_interval
 
 STEPS = 20
 BLOCKS = 6
