@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from _interleave import environment, interleave, medians, ratio_interval
 from fingerpost._table import Table
 from fingerpost.audit import audit, audit_gradients
 from fingerpost.credit import residual_mlp
-from _interleave import environment, interleave, medians, ratio_interval
 
 BLOCKS = 6
 CLASSES = 10

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from _interleave import environment, interleave, medians, ratio_interval
 from fingerpost._table import Table
 from fingerpost.credit import (
     ErrorCoordinates,
@@ -23,7 +24,6 @@ from fingerpost.credit import (
     nudged_phase,
     residual_mlp,
 )
-from _interleave import environment, interleave, medians, ratio_interval
 
 STEPS = 20
 BLOCKS = 6

@@ -142,6 +142,8 @@ def test_quick_mode_gives_the_same_verdicts_without_perturbations():
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_a_right_direction_in_few_dimensions_is_not_called_random(dimension):
-    x = 1 + normal(64, dimension).abs()  # every row points nearly the same way, as a random rotation might too
+    x = (
+        1 + normal(64, dimension).abs()
+    )  # every row points nearly the same way, as a random rotation might too
     assert audit(noisy(0.3), quartic, x, cost=False, quick=True).verdict.name == "ALIGNED"
     assert [f.name for f in audit(lambda x: -exact(x), quartic, x, cost=False, quick=True).faults] == ["sign"]
