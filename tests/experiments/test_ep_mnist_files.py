@@ -102,16 +102,19 @@ def test_more_images_than_there_are_is_refused(tmp_path, pictures):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no MNIST file beside the checkout")
-def test_on_real_mnist_backpropagation_learns_within_an_epoch(tmp_path):
+def test_on_real_mnist_backpropagation_learns_in_a_few_epochs(tmp_path):
     config = dataclasses.replace(
         ep_mnist.PRESETS["quick"],
         data=str(SHARED),
         examples=1000,
         tests=300,
-        epochs=2,
+        epochs=4,
+        batch_size=50,
+        adam_rate=0.003,
         width=32,
         depth=2,
         steps=5,
+        ema=0.5,
     )
     run_experiment(ep_mnist, config, tmp_path / "run", name="ep-mnist")
     rows = [row for row in RunFolder(tmp_path / "run").metrics() if row["stage"] == "adam-backprop-seed0"]

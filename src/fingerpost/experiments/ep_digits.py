@@ -57,7 +57,7 @@ class Config:
     dtype: str = "float32"
 
 
-PRESETS = {"quick": Config(seeds=3, epochs=12), "full": Config()}
+PRESETS = {"quick": Config(seeds=3, epochs=18), "full": Config()}
 
 
 def check(config: Config) -> None:
