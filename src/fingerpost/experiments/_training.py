@@ -257,3 +257,29 @@ def accuracy_claim(results: Results, optimizer: str, signal: str, low: float, so
         unit="",
         note=f"mean over {len(results[optimizer, signal])} seeds (split and weights), 95 % t interval",
     )
+
+
+def hidden_scale_claim(results: Results) -> Claim:
+    """Adam divides a layer's length out again; SGD does not: the displacement credit shows it."""
+    loss = {
+        optimizer: [
+            b - d
+            for b, d in zip(
+                accuracies(results, optimizer, "backprop"), accuracies(results, optimizer, "displacement")
+            )
+        ]
+        for optimizer in OPTIMIZERS
+    }
+    gap = paired_interval(loss["sgd"], loss["adam"])
+    return Claim(
+        name="adam-hides-scale",
+        statement="What the displacement credit loses against backpropagation under SGD, Adam hides: it rescales every layer.",
+        source="specification of the credit experiments",
+        expected="> 0",
+        measured=100 * gap.mean,
+        low=0.0,
+        interval=(100 * gap.low, 100 * gap.high),
+        unit="points",
+        note=f"paired over {len(loss['sgd'])} seeds, 95 % t interval; decided by the interval",
+        decided_by="interval",
+    )

@@ -107,7 +107,7 @@ def run(config: Config, run: Run) -> None:
     )
     _show(config, results, run)
     _claim_accuracies(results, run)
-    _claim_hidden_scale(results, run)
+    run.claim(training.hidden_scale_claim(results))
 
 
 def _recipe(config: Config) -> training.Recipe:
@@ -217,34 +217,4 @@ def _bug_costs(results: training.Results, optimizer: str) -> Claim:
         note=f"fix − bug, paired over {len(fix)} seeds, 95 % t interval; the bug's own accuracy is {sum(bug) / len(bug):.3f}: "
         "its readout still learns",
         decided_by="interval",
-    )
-
-
-def _claim_hidden_scale(results: training.Results, run: Run) -> None:
-    """Adam divides a layer's length out again; SGD does not."""
-    loss = {
-        optimizer: [
-            b - d
-            for b, d in zip(
-                training.accuracies(results, optimizer, "backprop"),
-                training.accuracies(results, optimizer, "displacement"),
-            )
-        ]
-        for optimizer in training.OPTIMIZERS
-    }
-    gap = paired_interval(loss["sgd"], loss["adam"])
-    run.claim(
-        Claim(
-            name="adam-hides-scale",
-            statement="What the displacement credit loses against backpropagation under SGD, Adam hides: it rescales every "
-            "layer.",
-            source="specification of the credit experiments",
-            expected="> 0",
-            measured=100 * gap.mean,
-            low=0.0,
-            interval=(100 * gap.low, 100 * gap.high),
-            unit="points",
-            note=f"paired over {len(loss['sgd'])} seeds, 95 % t interval; decided by the interval",
-            decided_by="interval",
-        )
     )

@@ -201,6 +201,7 @@ def run(config: Config, run: Run) -> None:
     )
     for signal in ("error", "displacement"):
         run.claim(_close_to_backprop(results, signal))
+    run.claim(training.hidden_scale_claim(results))
 
 
 def _subset(config: Config, seed: int) -> training.Data:
