@@ -341,4 +341,4 @@ def wilson(hits: int, trials: int) -> tuple[float, float]:
     share = hits / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2)) / (1 + z * z / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (centre - half if hits else 0.0), (centre + half if hits < trials else 1.0)
