@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
-from fingerpost._table import Table
+from fingerpost._table import Table, format_interval
 from fingerpost.errors import NumericalError
 from fingerpost.lab import (
     Claim,
@@ -186,33 +186,14 @@ def accuracy_table(results: Results, title: str, caption: str) -> Table:
     rows = []
     for optimizer, signal in results:
         ours = accuracies(results, optimizer, signal)
-        mean, low, high = mean_interval(ours)
+        mean = mean_interval(ours)
         gap = paired_interval(ours, accuracies(results, optimizer, "backprop"))
+        around, apart = format_interval(mean[1:]), format_interval([100 * end for end in gap[1:]])
         rows.append(
-            [
-                OPTIMIZERS[optimizer],
-                SIGNALS[signal],
-                mean,
-                low,
-                high,
-                len(ours),
-                100 * gap.mean,
-                100 * gap.low,
-                100 * gap.high,
-            ]
+            [OPTIMIZERS[optimizer], SIGNALS[signal], mean[0], around, len(ours), 100 * gap.mean, apart]
         )
-    heads = [
-        "optimiser",
-        "signal",
-        "accuracy",
-        "low",
-        "high",
-        "seeds",
-        "− backprop (points)",
-        "gap low",
-        "gap high",
-    ]
-    return Table(heads, rows, title=title, caption=caption, digits=4)
+    heads = ["optimiser", "signal", "accuracy", "interval", "seeds", "− backprop (points)", "interval of it"]
+    return Table(heads, rows, title=title, caption=caption)
 
 
 def curves_figure(results: Results, optimizers: Sequence[str], chance: float) -> Any:
