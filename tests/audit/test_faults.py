@@ -93,3 +93,22 @@ def test_the_full_audit_names_what_the_quick_one_names():
     report = examine(Layered(net), signals, quick=False)
     assert largest(report).name == "transposed weights"
     assert report.layers[0].figures["rho_exact"].value > 0.9999
+
+
+def test_a_flipped_sign_with_a_fault_beneath_names_both():
+    net = random_net(3, 64, depth=6)
+    report = examine(Layered(net), [-a for a in FAULTS["unconverged"](net)])
+    assert largest(report).name == "sign + unconverged"
+    assert "flip the sign, and then" in report.verdict.reason
+
+
+def test_layers_that_nothing_reached_are_zeroed_whatever_sign_rounding_left_them():
+    net = random_net(4, 64, depth=8)
+    signals = FAULTS["unconverged"](net)
+    noise = torch.randn(2, *signals[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradient = net.backward()
+    for layer in (0, 1):
+        signals[layer] = 1e-19 * gradient[layer].norm(dim=1, keepdim=True) * noise[layer]
+    faults = {fault.name: fault.layers for fault in examine(Layered(net), signals).faults}
+    assert faults["zeroed"] == ("1", "2")
+    assert set(faults["unconverged"]) >= {"3", "4", "5"}

@@ -21,6 +21,9 @@ from fingerpost.audit._layered import Chain
 
 Alternatives = Sequence["Tensor | None"]
 
+#: Length relative to the gradient's below which a layer counts as zero: what rounding alone leaves.
+UNREACHED = 1e-14
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -162,12 +165,15 @@ def _faded(evidence: Evidence, base: Alternatives) -> Alternatives | None:
     if len(base) < 3 or len(known) < len(base):
         return None
     scales = [max(_ratio(a, b), 0.0) for a, b in zip(evidence.signal, known)]
-    logs = np.log(np.maximum(scales, 1e-14))
+    arrived = next((i for i, scale in enumerate(scales) if scale > UNREACHED), len(scales))
+    logs = np.log(np.maximum(scales[arrived:], UNREACHED))
+    if len(logs) < 3:
+        return None
     falling = logs[0] < np.log(0.9) + logs[-1] and (np.diff(logs) > -0.1).all()
     curvature = np.polyfit(np.arange(len(logs)), logs, 2)[0]
     if not (0.3 <= scales[-1] <= 1.5 and falling and curvature < -0.01):
         return None
-    return [s * b for s, b in zip(scales, known)]
+    return [s * b if s > UNREACHED else None for s, b in zip(scales, known)]
 
 
 def _misfit(evidence: Evidence, alternative: Alternatives) -> float:
@@ -319,7 +325,7 @@ def _fit_level(sizes: Tensor, found: Tensor) -> float | None:
 
 def _zeroed(evidence: Evidence) -> Alternatives:
     pairs = zip(evidence.signal, evidence.reference)
-    return [torch.zeros_like(g) if float(a.norm()) <= 1e-6 * float(g.norm()) else None for a, g in pairs]
+    return [torch.zeros_like(g) if float(a.norm()) <= UNREACHED * float(g.norm()) else None for a, g in pairs]
 
 
 def _range_of_scales(evidence: Evidence, leaves: list[int]) -> str:

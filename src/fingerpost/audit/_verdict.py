@@ -21,6 +21,7 @@ SIGNIFICANCE = 0.01
 
 VANISHED = "VANISHED"
 SIGN = next(template for template in TEMPLATES if template.name == "sign")
+ZEROED = next(template for template in TEMPLATES if template.name == "zeroed")
 PASSING = ("EXACT", "ALIGNED", "UNBIASED_NOISY")
 _SEVERITY = ("FAULT", "NULL", "BIASED", "INSUFFICIENT", "UNBIASED_NOISY", "ALIGNED", "EXACT")
 
@@ -183,6 +184,7 @@ def _name_flips(
 ) -> None:
     """Names the sign where the cosine is negative and −a itself passes; where −a has a fault of its own, names both."""
     against = [i for i in suspects if findings[i].cosine.value < 0 and findings[i].label != "NULL"]
+    against = [i for i in against if findings[i].fault is not ZEROED]  # rounding's sign means nothing
     if not against:
         return
     turned = evidence.negated()
@@ -241,12 +243,16 @@ def _scores(evidence: Evidence, leaves: Sequence[int], templates: Sequence[Templ
 
 
 def _explains(a: Tensor, g: Tensor, alternative: Tensor) -> tuple[float, float, float]:
-    """Share of ‖a − g‖² explained, residual left relative to the signal, and the p-value for "at least half"."""
+    """Share of ‖a − g‖² explained, residual left relative to the signal, and the p-value for "at least half".
+
+    If the alternative is zero, the residual left is relative to the gradient.
+    """
     before, after = _row_errors(a, g), _row_errors(a, alternative)
     total, own = float(before.sum()), float(a.square().sum())
     if total - float(after.sum()) < MATERIAL**2 * float(g.square().sum()):
         return 0.0, 1.0, 1.0
-    left = float(after.sum()) / own if own > 0 else (0.0 if float(after.sum()) == 0 else 1.0)
+    scale = own if bool(alternative.any()) else float(g.square().sum())  # of zeros, nothing can be left
+    left = float(after.sum()) / scale if scale > 0 else 1.0
     # In units of the row's own errors: where a few rows hold most of the gradient, their sum tells nothing by t.
     better = (before * EXPLAINED - after) / (before + after).clamp_min(1e-300)
     return 1 - float(after.sum()) / total, left, one_sided_p(better)
