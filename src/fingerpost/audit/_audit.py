@@ -112,7 +112,8 @@ def audit(
     leaves = _checked(signal, loss, point)
     before = _earlier(previous, leaves)
     with random_states_kept(), modules_kept(reachable_modules(signal, loss, reference)):
-        problem = Problem(loss, leaves, per_sample, double)
+        rows = True if per_sample is None and _is_layered(loss, leaves) else per_sample
+        problem = Problem(loss, leaves, rows, double)
         run = Audit(leaves, problem, settings, generator, problem.exact(reference))
         run.chain, run.previous = _chain(loss, problem, run.gradient), before
         costs = _costs(signal, loss, leaves) if cost else None
@@ -136,8 +137,13 @@ def _earlier(previous: Any, leaves: Leaves) -> Sequence[Tensor] | None:
     return before
 
 
+def _is_layered(loss: Any, leaves: Leaves) -> bool:
+    """Whether the loss shows its blocks, one for each leaf: then the leaves have one row per sample."""
+    return isinstance(loss, LayeredLoss) and len(loss.blocks) == len(leaves.tensors)
+
+
 def _chain(loss: Any, problem: Problem, gradient: Sequence[Tensor]) -> Chain | None:
-    if not isinstance(loss, LayeredLoss) or not problem.per_sample or len(loss.blocks) != len(gradient):
+    if not problem.per_sample or not _is_layered(loss, problem.leaves):
         return None
     return Chain(loss, problem, gradient)
 

@@ -16,7 +16,8 @@ class LayeredLoss(Protocol):
     """A loss of the outputs of a chain of blocks, which also shows its blocks.
 
     Called with the point h_1 … h_L it returns one loss per sample; block l's output is F_l(previous) plus the
-    offset of the given h_l from its free value, so that ∂loss/∂h_l is the whole gradient at layer l.
+    offset of the given h_l from its free value, so that ∂loss/∂h_l is the whole gradient at layer l. Blocks act on
+    each sample alone: the first axis of every h_l counts samples.
 
     Attributes:
       blocks: The callables F_1 … F_L (skip connection included), h_l = F_l(h_{l−1}).
