@@ -6,9 +6,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
+
+from fingerpost.lab.manifest import cpu_name
 
 
 def interleave(
@@ -54,7 +55,7 @@ def environment() -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": 1,
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "clock": "CPU time of the process, interleaved, median",
     }
@@ -71,12 +72,3 @@ def _time(function: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         function()
     return (time.process_time() - start) / calls
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -116,8 +116,7 @@ def audit(
         problem = Problem(loss, leaves, rows, double)
         run = Audit(leaves, problem, settings, generator, problem.exact(reference))
         run.chain, run.previous = _chain(loss, problem, run.gradient), before
-        costs = _costs(signal, loss, leaves) if cost else None
-        return run.report(lambda: call_signal(signal, leaves), costs)
+        return run.report(lambda: call_signal(signal, leaves), _costs(signal, loss, leaves) if cost else None)
 
 
 def _checked(signal: Any, loss: Any, point: Any) -> Leaves:

@@ -71,7 +71,8 @@ def _packages() -> dict[str, str]:
     return versions
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """Returns the processor's model name, as far as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -111,6 +112,6 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": _packages(),
-        "hardware": {"cpu": _cpu(), "cores": _cores(), "memory_bytes": _memory_bytes(), "gpus": _gpus()},
+        "hardware": {"cpu": cpu_name(), "cores": _cores(), "memory_bytes": _memory_bytes(), "gpus": _gpus()},
         "threads": torch.get_num_threads() if torch is not None else None,
     }
