@@ -54,6 +54,12 @@ class Recipe:
     dtype: str
 
 
+def recipe_of(config: Any, classes: int) -> Recipe:
+    """The recipe in an experiment's `Config`, whose fields have the same names."""
+    shared = [name for name in Recipe.__dataclass_fields__ if name != "classes"]
+    return Recipe(**{name: getattr(config, name) for name in shared}, classes=classes)
+
+
 class Data(NamedTuple):
     """Inputs (N, features) and labels (N,), for training and for testing."""
 

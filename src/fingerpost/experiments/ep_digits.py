@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -92,7 +92,7 @@ def split(seed: int) -> training.Data:
 
 def run(config: Config, run: Run) -> None:
     """Trains, audits, and states the claims."""
-    recipe = _recipe(config)
+    recipe = training.recipe_of(config, classes=10)
     run.text(
         "What is compared",
         f"One residual network ({config.depth} tanh blocks of {config.width} units) learns to read digits with six "
@@ -108,11 +108,6 @@ def run(config: Config, run: Run) -> None:
     _show(config, results, run)
     _claim_accuracies(results, run)
     run.claim(training.hidden_scale_claim(results))
-
-
-def _recipe(config: Config) -> training.Recipe:
-    names = training.Recipe.__dataclass_fields__
-    return training.Recipe(**{k: v for k, v in asdict(config).items() if k in names}, classes=10)
 
 
 def _audit(config: Config, recipe: training.Recipe, run: Run) -> None:

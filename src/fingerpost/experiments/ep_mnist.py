@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,7 @@ def _checked(x: Any, y: Any, data: str) -> tuple[Any, Any]:
 
 def run(config: Config, run: Run) -> None:
     """Trains with each signal and states the claims."""
-    names = training.Recipe.__dataclass_fields__
-    recipe = training.Recipe(**{k: v for k, v in asdict(config).items() if k in names}, classes=10)
+    recipe = training.recipe_of(config, classes=10)
     optimizers = list(training.OPTIMIZERS)
     results = training.train_all(
         lambda seed: _subset(config, seed), recipe, optimizers, SIGNALS, config.seeds, config.seed, run
