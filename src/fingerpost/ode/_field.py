@@ -41,5 +41,5 @@ class Field:
         return torch.tensor([t + c * h for c in nodes], dtype=space.dtype, device=space.device).unbind()
 
     def time(self, t: float) -> Tensor:
-        """t as a 0-dimensional tensor."""
+        """T as a 0-dimensional tensor."""
         return torch.tensor(t, dtype=self.space.dtype, device=self.space.device)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,29 +80,29 @@ class March:
     first: Tensor | None = None
     next_step: float | None = None
     """The step length that the controller would take next."""
-    reached: float = math.nan
-    """The end of the latest accepted step: equal to the last of `times` there, where t + h may be rounded."""
+    ends: list[float] = field(default_factory=list)
+    """The start and the ends of the accepted steps; the last is the last of `times`, where t + h may be rounded."""
 
     def __iter__(self) -> Iterator[Step]:
-        before = self.field.nfe
+        self.ends.append(self.times[0])
         fixed = isinstance(self.scheme.controller, ConstantStepSize)
         try:
             yield from self._fixed() if fixed else self._adaptive()
         finally:
-            self.stats.nfe += self.field.nfe - before
+            self.stats.nfe = self.field.nfe
 
     def _fixed(self) -> Iterator[Step]:
         scheme, method = self.scheme, self.scheme.method
         workspace, y, first = method.workspace(self.field, self.y), self.y, self.first
         peaks: list[Tensor] = []
         grid = fixed_grid(self.times, scheme.controller.h, scheme.max_steps)  # type: ignore[union-attr]
-        for t, t1 in zip(grid, grid[1:]):
+        for t, t1 in itertools.pairwise(grid):
             step = method.step(self.field, t, y, t1 - t, first, workspace)
             y, first = step.y1, step.last
             # read once at the end: a check at each step would make the device wait
             peaks.append(torch.linalg.vector_norm(y.detach(), ord=math.inf))
             self.stats.accepted += 1
-            self.reached = t1
+            self.ends.append(t1)
             yield step
         if grid[-1] != self.times[-1]:
             self._stop("max_steps", grid[-1], grid[-1] - grid[-2] if len(grid) > 1 else 0.0)
@@ -117,6 +117,7 @@ class March:
     def _adaptive(self) -> Iterator[Step]:
         scheme, method, end = self.scheme, self.scheme.method, self.times[-1]
         controller: PIDController = scheme.controller  # type: ignore[assignment]
+        ratio = math.inf
         t, y, sign = self.times[0], self.y, math.copysign(1.0, self.times[-1] - self.times[0])
         workspace, order = method.workspace(self.field, y), method.error_order
         first = self.first
@@ -147,7 +148,7 @@ class March:
             earlier = [ratio, *earlier[:1]]
             t, y, first = end if landing else t + h_used, step.y1, step.last
             self.stats.accepted += 1
-            self.reached = t
+            self.ends.append(t)
             yield step
 
     def _ratio(self, step: Step) -> float:

@@ -36,17 +36,17 @@ class Record:
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def replay(self, i: int, y: Tensor, first: Tensor | None, workspace: object = None) -> Step:
+    def replay(self, i: int, y: Tensor, first: Tensor | None, field: Field, workspace: object = None) -> Step:
         """Step i again, from a state and derivative that have the values of the recorded ones."""
         t = self.ends[i]
-        workspace = self.method.workspace(self.field, y) if workspace is None else workspace
-        return self.method.step(self.field, t, y, self.ends[i + 1] - t, first, workspace)
+        workspace = self.method.workspace(field, y) if workspace is None else workspace
+        return self.method.step(field, t, y, self.ends[i + 1] - t, first, workspace)
 
     def step(self, i: int) -> Step:
         """Step i, as it was kept or replayed."""
         if self.steps:
             return self.steps[i]
-        return self.replay(i, self.states[i], self.firsts[i] if self.firsts else None)
+        return self.replay(i, self.states[i], self.firsts[i] if self.firsts else None, self.field)
 
     def at(self, times: list[float]) -> Tensor:
         """States at any times within the steps, shape (M, *S)."""
@@ -93,11 +93,10 @@ def observe(march: March, keep: Keep) -> tuple[Tensor, Record]:
     """
     times, method = march.times, march.scheme.method
     sign = 1.0 if times[-1] > times[0] else -1.0
-    record = Record(method, march.field, [times[0]], [march.y])
+    record = Record(method, march.field, march.ends, [march.y])
     pieces, reached = [march.y.unsqueeze(0)], 1
     for step in march:
-        end = march.reached
-        record.ends.append(end)
+        end = march.ends[-1]
         _keep(record, step, keep)
         stop = reached
         while stop < len(times) and (times[stop] - end) * sign < 0:
@@ -118,6 +117,6 @@ def _keep(record: Record, step: Step, keep: Keep) -> None:
     if keep.states:
         record.states.append(step.y1)
     if keep.firsts and step.first is not None:
-        record.firsts.append(step.first.clone())
+        record.firsts.append(step.first)
     if keep.steps:
         record.steps.append(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
+from fingerpost.ode._checkpoint import Replay, ReplayedSolve
 from fingerpost.ode._field import Field
 from fingerpost.ode._march import March, Scheme
+from fingerpost.ode._parameters import Watch, WatchedField, declared, inspect
 from fingerpost.ode._record import Keep, Record, observe
 from fingerpost.ode._solution import Solution
 from fingerpost.ode._space import StateSpace, Tree
@@ -59,45 +62,117 @@ def solve(
     max_steps: int = 100_000,
     on_failure: str = "raise",
     dense: bool | None = None,
-    compile: bool = False,
 ) -> Solution:
     """Solves dy/dt = f(t, y), y(t[0]) = y0, and differentiates the solution."""
-    problem = _problem(
-        f,
-        y0,
-        t,
-        method,
-        rtol,
-        atol,
-        controller,
-        gradient,
-        params,
-        step_size,
-        first_step,
-        norm,
-        max_steps,
-        on_failure,
-        dense,
-    )
-    march = March(problem.scheme, problem.field, problem.y0, problem.times)
-    ys, record = observe(march, Keep(states=problem.dense, steps=problem.dense and torch.is_grad_enabled()))
-    return finish(problem, march, ys, record)
+    options: dict[str, Any] = {
+        "method": method, "rtol": rtol, "atol": atol, "controller": controller, "gradient": gradient, "params": params,
+        "step_size": step_size, "first_step": first_step, "norm": norm, "max_steps": max_steps,
+        "on_failure": on_failure, "dense": dense,
+    }  # fmt: skip
+    if per_sample:
+        from fingerpost.ode._per_sample import solve_per_sample  # pyright: ignore[reportMissingImports]
+
+        return solve_per_sample(f, y0, t, events=events, **options)
+    if events is not None:
+        from fingerpost.ode.events import solve_with_events  # pyright: ignore[reportMissingImports]
+
+        return solve_with_events(f, y0, t, events, **options)
+    problem = _problem(f, y0, t, **options)
+    known = declared(f, problem.params) if torch.is_grad_enabled() else []
+    return _dispatch(problem, known)
 
 
-def finish(problem: Problem, march: March, ys: Tensor, record: Record) -> Solution:
+def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
+    """Runs the march in the way that the gradients need."""
+    if not torch.is_grad_enabled():
+        return _plain(problem, None)
+    if problem.gradient == "tape":
+        return _tape(problem)
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise InvalidValueError(
+            f"torch.func transforms cannot go through gradient={problem.gradient!r}: use gradient='tape' with a fixed step_size"
+        )
+    first, leaves = inspect(problem.field, problem.times[0], problem.y0, known)
+    params = [*known, *leaves]
+    if not (params or problem.y0.requires_grad or problem.t.requires_grad):
+        return _plain(problem, first)
+    return _replayed(problem, first, params)
+
+
+def _plain(problem: Problem, first: Tensor | None) -> Solution:
+    """No gradients."""
+    with torch.no_grad():
+        march = March(problem.scheme, problem.field, problem.y0.detach(), problem.times, first=first)
+        ys, record = observe(march, Keep(states=problem.dense))
+    return finish(problem, march, ys, record.at)
+
+
+def _tape(problem: Problem) -> Solution:
+    """Ordinary autograd through the accepted steps, their lengths constant."""
+    field, times, t = problem.field, problem.times, problem.t
+    y0 = problem.y0
+    if t.requires_grad:
+        moving = t.to(y0)
+        y0 = _shifted(field, times[0], y0, times[0] - moving[0])
+    march = March(problem.scheme, field, y0, times)
+    ys, record = observe(march, Keep(states=problem.dense, steps=problem.dense))
+    if t.requires_grad:
+        moved = [
+            _shifted(field, time, y, moving[m] - time) for m, (time, y) in enumerate(zip(times, ys)) if m
+        ]
+        ys = torch.stack([problem.y0, *moved])
+    return finish(problem, march, ys, record.at)
+
+
+def _shifted(field: Field, time: float, y: Tensor, shift: Tensor) -> Tensor:
+    """y, moved along the field by a step of the midpoint rule of length zero.
+
+    Its value is y's; its first and second derivatives with respect to y and the time are those of the flow.
+    """
+    shift = shift - shift.detach()  # exactly zero: a time may have been rounded
+    now = field.time(time)
+    middle = y + 0.5 * shift * field(now + 0.0 * shift, y)
+    return y + shift * field(now + 0.5 * shift, middle)
+
+
+def _replayed(problem: Problem, first: Tensor, params: list[Tensor]) -> Solution:
+    """Gradient "checkpoint"."""
+    field, times, t = problem.field, problem.times, problem.t
+    march = March(problem.scheme, field, problem.y0.detach(), times, first=first)
+    watched = WatchedField(field, Watch(params))
+    moving = t if t.requires_grad else None
+    kept: list[Record] = []
+
+    def run() -> tuple[Tensor, Replay]:
+        ys, record = observe(march, Keep(firsts=problem.scheme.method.carries_derivative))
+        kept.append(record)
+        return ys, Replay(record, times, march.stats, watched, params, moving)
+
+    def at(asked: list[float]) -> Tensor:
+        def read() -> tuple[Tensor, Replay]:
+            return record.at(asked), Replay(record, asked, march.stats, watched, params, moving, read=True)
+
+        return ReplayedSolve.apply(read, problem.y0, moving, *params)  # pyright: ignore[reportReturnType]
+
+    ys = ReplayedSolve.apply(run, problem.y0, moving, *params)
+    record = kept[0]
+    return finish(problem, march, ys, at)  # pyright: ignore[reportArgumentType]
+
+
+def finish(problem: Problem, march: March, ys: Tensor, at: Callable[[list[float]], Tensor]) -> Solution:
     """The solution from what a march left behind."""
     if problem.on_failure == "raise":
         march.raise_on_failure()
     space = problem.space
 
     def dense(times: list[float]) -> Tree:
-        return space.unpack(record.at(times), leading=1)
+        return space.unpack(at(times), leading=1)
 
     return Solution(
         space.unpack(ys, leading=1),
         problem.t,
         march.stats,
-        record.ends,
+        march.ends,
         march.status,
         march.message,
         _dense=dense if problem.dense else None,
@@ -192,7 +267,7 @@ def _times(t: Tensor | Sequence[float], space: StateSpace) -> tuple[list[float],
     if not all(math.isfinite(time) for time in times):
         raise InvalidValueError(f"t must be finite, got {next(x for x in times if not math.isfinite(x))}")
     sign = 1.0 if times[-1] > times[0] else -1.0
-    for i, (a, b) in enumerate(zip(times, times[1:])):
+    for i, (a, b) in enumerate(itertools.pairwise(times)):
         if not (b - a) * sign > 0:
             raise InvalidValueError(
                 f"t must be strictly increasing or strictly decreasing, but t[{i}] = {a} and t[{i + 1}] = {b}"

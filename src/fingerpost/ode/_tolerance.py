@@ -38,7 +38,7 @@ class Tolerance:
         self.kind, self.space = norm, space
 
     def scale(self, magnitude: Tensor) -> Tensor:
-        """atol + rtol · magnitude; overwrites the magnitude."""
+        """Atol + rtol · magnitude; overwrites the magnitude."""
         return magnitude.mul_(self.rtol).add_(self.atol)
 
     def ratio(self, error: Tensor, y: Tensor, y1: Tensor) -> float:
