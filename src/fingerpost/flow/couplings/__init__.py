@@ -1,0 +1,7 @@
+"""Couplings of noise with data, one file each."""
+
+from fingerpost.flow.couplings.base import AbstractCoupling
+from fingerpost.flow.couplings.exact_ot import ExactOT
+from fingerpost.flow.couplings.independent import Independent
+
+__all__ = ["AbstractCoupling", "ExactOT", "Independent"]
