@@ -55,11 +55,11 @@ class ReplayedSolve(torch.autograd.Function):
         with torch.no_grad():
             found = differentiate(ctx.replay, gradients[0])
         if torch.is_grad_enabled():
-            found = [None if g is None else _Once.apply(g, *inputs) for g in found]
+            found = [None if g is None else Once.apply(g, *inputs) for g in found]
         return None, *found
 
 
-class _Once(torch.autograd.Function):
+class Once(torch.autograd.Function):
     """A gradient that refuses to be differentiated."""
 
     @staticmethod

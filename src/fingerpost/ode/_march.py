@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 
 import torch
 from torch import Tensor
@@ -74,13 +75,13 @@ class March:
     field: Field
     y: Tensor
     times: list[float]
-    stats: Stats = field(default_factory=Stats)
+    stats: Stats = default(default_factory=Stats)
     status: str = "success"
     message: str = ""
     first: Tensor | None = None
     next_step: float | None = None
     """The step length that the controller would take next."""
-    ends: list[float] = field(default_factory=list)
+    ends: list[float] = default(default_factory=list)
     """The start and the ends of the accepted steps; the last is the last of `times`, where t + h may be rounded."""
 
     def __iter__(self) -> Iterator[Step]:
@@ -98,6 +99,8 @@ class March:
         grid = fixed_grid(self.times, scheme.controller.h, scheme.max_steps)  # type: ignore[union-attr]
         for t, t1 in itertools.pairwise(grid):
             step = method.step(self.field, t, y, t1 - t, first, workspace)
+            if not step.converged:
+                return self._stop("unsolved", t, t1 - t)
             y, first = step.y1, step.last
             # read once at the end: a check at each step would make the device wait
             peaks.append(torch.linalg.vector_norm(y.detach(), ord=math.inf))
@@ -112,6 +115,7 @@ class March:
         finite = torch.isfinite(torch.stack(peaks)) if peaks else torch.ones(1)
         if not bool(finite.all()):
             i = int(finite.to(torch.uint8).argmin())
+            del self.ends[i + 1 :]
             self._stop("non_finite", grid[i], grid[i + 1] - grid[i])
 
     def _adaptive(self) -> Iterator[Step]:
@@ -140,6 +144,7 @@ class March:
             ratio = self._ratio(step)
             if not ratio <= 1:
                 self.stats.rejected += 1
+                first = step.first
                 h, grow = h_used * controller.rejected(ratio, order), False
                 continue
             factor = controller.factor(ratio, earlier, order)
@@ -193,12 +198,13 @@ class March:
     def _stop(self, status: str, t: float, h: float) -> None:
         self.status = status
         name = getattr(self.scheme.method, "name", type(self.scheme.method).__name__)
-        where = f"at t = {t:.9g}, step {self.stats.accepted + self.stats.rejected}, h = {h:.3g}"
+        where = f"at t = {t:.9g}, step {len(self.ends)}, h = {h:.3g}"
         self.message = {
             "max_steps": f"{name} used up max_steps={self.scheme.max_steps} {where}, before the end {self.times[-1]:.9g}: "
             "raise max_steps, loosen rtol and atol, or use a stiff method such as 'kvaerno5'",
             "step_underflow": f"{name} needs a step below the resolution of time {where}: the field may be stiff "
             "(method='kvaerno5'), discontinuous or singular there, or the tolerance below the precision of the state",
+            "unsolved": f"{name} could not solve its stages {where}: use shorter steps, or leave step_size out",
             "non_finite": f"the field or the state became non-finite {where}: the solution may blow up there, "
             "or the field may be undefined",
         }[status]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ class Record:
     field: Field
     ends: list[float]
     states: list[Tensor]
-    firsts: list[Tensor] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    firsts: list[Tensor] = default(default_factory=list)
+    steps: list[Step] = default(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -94,23 +95,32 @@ def observe(march: March, keep: Keep) -> tuple[Tensor, Record]:
     times, method = march.times, march.scheme.method
     sign = 1.0 if times[-1] > times[0] else -1.0
     record = Record(method, march.field, march.ends, [march.y])
-    pieces, reached = [march.y.unsqueeze(0)], 1
+    pieces, read = [march.y.unsqueeze(0)], 1
     for step in march:
         end = march.ends[-1]
         _keep(record, step, keep)
-        stop = reached
-        while stop < len(times) and (times[stop] - end) * sign < 0:
-            stop += 1
-        if stop > reached:
-            theta = [(time - step.t) / step.h for time in times[reached:stop]]
+        stop = _passed(times, read, end, sign)
+        inside = stop - (times[stop - 1] == end)
+        if inside > read:
+            theta = [(time - step.t) / step.h for time in times[read:inside]]
             pieces.append(method.interpolate(march.field, step, theta))
-        if stop < len(times) and times[stop] == end:
+        if stop > inside:
             pieces.append(step.y1.unsqueeze(0))
-            stop += 1
-        reached = stop
-    if reached < len(times):
-        pieces.append(march.y.new_full((len(times) - reached, *march.y.shape), float("nan")))
-    return torch.cat(pieces), record
+        read = stop
+    ys = torch.cat(pieces)
+    if march.status != "success":
+        reached = _passed(times, 1, march.ends[-1], sign)
+        missing = march.y.new_full((len(times) - reached, *march.y.shape), float("nan"))
+        ys = torch.cat([ys[:reached], missing])
+    return ys, record
+
+
+def _passed(times: list[float], start: int, end: float, sign: float) -> int:
+    """How many of the times lie not beyond `end`, at least `start`."""
+    stop = start
+    while stop < len(times) and (times[stop] - end) * sign <= 0:
+        stop += 1
+    return stop
 
 
 def _keep(record: Record, step: Step, keep: Keep) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
-from fingerpost.ode._checkpoint import Replay, ReplayedSolve
+from fingerpost.ode._backsolve import Adjoint, BacksolvedSolve, check_backsolve
+from fingerpost.ode._checkpoint import Once, Replay, ReplayedSolve
 from fingerpost.ode._field import Field
 from fingerpost.ode._march import March, Scheme
 from fingerpost.ode._parameters import Watch, WatchedField, declared, inspect
@@ -88,7 +89,7 @@ def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
         return _plain(problem, None)
     if problem.gradient == "tape":
         return _tape(problem)
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if _transformed():
         raise InvalidValueError(
             f"torch.func transforms cannot go through gradient={problem.gradient!r}: use gradient='tape' with a fixed step_size"
         )
@@ -96,7 +97,12 @@ def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
     params = [*known, *leaves]
     if not (params or problem.y0.requires_grad or problem.t.requires_grad):
         return _plain(problem, first)
-    return _replayed(problem, first, params)
+    return (_replayed if problem.gradient == "checkpoint" else _backsolved)(problem, first, params)
+
+
+def _transformed() -> bool:
+    """Whether a torch.func transform is running."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _plain(problem: Problem, first: Tensor | None) -> Solution:
@@ -156,6 +162,29 @@ def _replayed(problem: Problem, first: Tensor, params: list[Tensor]) -> Solution
 
     ys = ReplayedSolve.apply(run, problem.y0, moving, *params)
     record = kept[0]
+    return finish(problem, march, ys, at)  # pyright: ignore[reportArgumentType]
+
+
+def _backsolved(problem: Problem, first: Tensor, params: list[Tensor]) -> Solution:
+    """Gradient "backsolve"."""
+    check_backsolve(problem.scheme)
+    field, times, t = problem.field, problem.times, problem.t
+    march = March(problem.scheme, field, problem.y0.detach(), times, first=first)
+    watched = WatchedField(field, Watch(params))
+    moving = t if t.requires_grad else None
+    kept: list[Record] = []
+
+    def run() -> tuple[Tensor, Adjoint]:
+        ys, record = observe(march, Keep(states=problem.dense))
+        kept.append(record)
+        sign = 1.0 if times[-1] > times[0] else -1.0
+        reached = [time for time in times if (time - march.ends[-1]) * sign <= 0]
+        return ys, Adjoint(problem.scheme, watched, reached, march.stats, params, moving)
+
+    def at(asked: list[float]) -> Tensor:
+        return Once.apply(kept[0].at(asked), problem.y0, *params)  # pyright: ignore[reportReturnType]
+
+    ys = BacksolvedSolve.apply(run, problem.y0, moving, *params)
     return finish(problem, march, ys, at)  # pyright: ignore[reportArgumentType]
 
 

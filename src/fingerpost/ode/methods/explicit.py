@@ -38,7 +38,7 @@ class ExplicitRungeKutta(AbstractMethod):
 
     def step(self, field: Field, t: float, y: Tensor, h: float, first: Tensor | None, workspace: Any) -> Step:
         times = field.times(t, h, self.c)
-        rows, b, _ = _terms(type(self))
+        rows, b, _ = terms_of(type(self))
         ks: list[Tensor] = [field(times[0], y) if first is None else first]
         y1 = y
         for time, terms in zip(times[1:], rows):
@@ -50,7 +50,7 @@ class ExplicitRungeKutta(AbstractMethod):
 
     def error(self, step: Step) -> Tensor | None:
         """H Σ_j e_j k_j, one row for each row of `e`."""
-        rows = [weighted(step.h, terms, step.stages) for terms in _terms(type(self))[2]]
+        rows = [weighted(step.h, terms, step.stages) for terms in terms_of(type(self))[2]]
         if not rows:
             return None
         return rows[0] if len(rows) == 1 else torch.stack(rows)
@@ -111,7 +111,7 @@ def hermite(b: Row, quartic: Row | None = None) -> tuple[Row, ...]:
 
 
 @lru_cache(maxsize=64)
-def _terms(method: type[ExplicitRungeKutta]) -> tuple[list[Terms], Terms, list[Terms]]:
+def terms_of(method: type[ExplicitRungeKutta]) -> tuple[list[Terms], Terms, list[Terms]]:
     """The rows a, b and e without their zeros, as (j, weight)."""
 
     def terms(row: Row) -> Terms:
