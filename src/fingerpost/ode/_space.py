@@ -123,8 +123,8 @@ def _flat(leaf: Tensor) -> Tensor:
 
 def _shaped(flat: Tensor, lead: torch.Size, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if dtype.is_complex:
-        return torch.view_as_complex(flat.reshape(*lead, *shape, 2))
-    return flat.reshape(*lead, *shape)
+        return torch.view_as_complex(flat.reshape((*lead, *shape, 2)))
+    return flat.reshape((*lead, *shape))
 
 
 def _real(dtype: torch.dtype) -> torch.dtype:
