@@ -10,12 +10,14 @@ from fingerpost.ode.methods.base import AbstractMethod
 
 @dataclass(frozen=True)
 class PIDController:
-    r"""h_{n+1} = h_n · clip(safety · ε_n^(−(i+p+d)/k) · ε_{n−1}^((p+2d)/k) · ε_{n−2}^(−d/k)), ε the error ratio.
+    r"""h_{n+1} = h_n clip(e_n^(−(i+p+d)/k) e_{n−1}^((p+2d)/k) e_{n−2}^(−d/k)), e = ε / safety^k, ε the error ratio.
 
     ε ≤ 1 accepts the step; k is the method's `error_order`. Integral control (i alone) is the classical
     rule; the proportional term damps the oscillation of the steps where stability limits them (Gustafsson
     1991, https://doi.org/10.1145/210232.210242; Söderlind 2003, https://doi.org/10.1145/641876.641877).
-    After a rejected step the next one may not grow, and a rejected step is shortened by integral control.
+    Whatever the three gains, steady steps have the error safety^k. Earlier errors count as at least half of
+    that, so that a tiny first step does not slow down the growth. After a rejected step the next one may not
+    grow, and a rejected step is shortened by integral control.
 
     Args:
       integral: i, at least 0.
@@ -28,12 +30,12 @@ class PIDController:
     Raises:
       InvalidValueError: If a value is out of its range.
 
-    >>> PIDController().factor(1.0, [], order=5)
-    0.9
+    >>> PIDController().factor(0.9**5, [], order=5)
+    1.0
     """
 
-    integral: float = 0.65
-    proportional: float = 0.2
+    integral: float = 0.6
+    proportional: float = 0.4
     derivative: float = 0.0
     safety: float = 0.9
     min_factor: float = 0.2
@@ -59,17 +61,17 @@ class PIDController:
 
         Args:
           ratio: Its error over the tolerance, ε_n.
-          earlier: ε of the accepted steps before, the latest first; missing ones count as 1.
+          earlier: ε of the accepted steps before, the latest first.
           order: k.
         """
-        if ratio == 0:
-            return self.max_factor
         p, i, d = self.proportional, self.integral, self.derivative
-        factor = self.safety * max(ratio, 1e-10) ** (-(i + p + d) / order)
-        if p + d > 0 and earlier:
-            factor *= max(earlier[0], 1e-4) ** ((p + 2 * d) / order)
-        if d > 0 and len(earlier) > 1:
-            factor *= max(earlier[1], 1e-4) ** (-d / order)
+        target = self.safety**order
+        now, past = max(ratio, 1e-10) / target, [max(r / target, 0.5) for r in earlier]
+        if not past:
+            factor = now ** (-1 / order)
+        else:
+            factor = now ** (-(i + p + d) / order) * past[0] ** ((p + 2 * d) / order)
+            factor *= past[1] ** (-d / order) if len(past) > 1 else 1.0
         return min(self.max_factor, max(self.min_factor, factor))
 
     def rejected(self, ratio: float, order: int) -> float:
@@ -103,7 +105,7 @@ class ConstantStepSize:
 CONTROLLERS: dict[str, PIDController] = {
     "I": PIDController(integral=1.0, proportional=0.0),
     "PI": PIDController(),
-    "PID": PIDController(integral=0.4, proportional=0.3, derivative=0.05),
+    "PID": PIDController(integral=0.5, proportional=0.3, derivative=0.05),
 }
 
 Controller = PIDController | ConstantStepSize
