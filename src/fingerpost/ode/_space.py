@@ -118,12 +118,14 @@ class StateSpace:
 
 
 def _flat(leaf: Tensor) -> Tensor:
-    return torch.view_as_real(leaf.resolve_conj()).reshape(-1) if leaf.is_complex() else leaf.reshape(-1)
+    # not view_as_real: its backward pass needs gradients at even offsets, which a slice of the vector may lack
+    return torch.stack([leaf.real, leaf.imag], -1).reshape(-1) if leaf.is_complex() else leaf.reshape(-1)
 
 
 def _shaped(flat: Tensor, lead: torch.Size, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if dtype.is_complex:
-        return torch.view_as_complex(flat.reshape((*lead, *shape, 2)))
+        pairs = flat.reshape((*lead, *shape, 2))
+        return torch.complex(pairs[..., 0], pairs[..., 1])
     return flat.reshape((*lead, *shape))
 
 

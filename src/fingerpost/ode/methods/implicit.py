@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fingerpost.errors import InvalidValueError, ShapeError
 from fingerpost.ode._jacobian import ShiftedSystem, jacobian
@@ -133,17 +132,21 @@ class SinglyDiagonalRungeKutta(AbstractMethod):
         self, field: Field, t: Tensor, base: Tensor, shift: float, k: Tensor, system: ShiftedSystem
     ) -> tuple[Tensor, bool]:
         """The k with k = f(t, base + shift k), and whether the iterations reached it."""
-        tolerance = self.newton_tolerance or (2e-12 if base.dtype == torch.float64 else 1e-6)
-        floor = 8 * torch.finfo(base.dtype).eps
+        epsilon = torch.finfo(base.dtype).eps
+        tolerance = max(
+            self.newton_tolerance or (2e-12 if base.dtype == torch.float64 else 1e-6), 16 * epsilon
+        )
         before = float("inf")
         for _ in range(self.max_iterations):
             z = base + shift * k
             update = system.solve(field(t, z) - k)
             k = k + update
-            scale = z.abs() + 1e-4 * z.abs().max() + torch.finfo(z.dtype).tiny
+            # base and shift k cancel in stiff components: below their rounding nothing converges
+            rounding = 16 * epsilon / tolerance * (base.abs() + z.abs())
+            scale = z.abs() + 1e-4 * z.abs().max() + rounding + torch.finfo(z.dtype).tiny
             size = float((shift * update / scale).abs().max())  # the one synchronisation of an iteration
             rate = size / before
-            if size <= floor or (rate < 1 and size * max(rate, 1e-3) / (1 - rate) <= tolerance):
+            if size == 0 or (rate < 1 and size * max(rate, 1e-3) / (1 - rate) <= tolerance):
                 return k, True
             if not size < float("inf") or (rate >= 1 and before < float("inf")):
                 return k, size <= tolerance
@@ -177,12 +180,30 @@ class _Implicit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, k: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.solve = solve
+        ctx.save_for_backward(value)
         return k.view_as(k)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return ctx.solve(gradients[0]), None, None
+        with torch.no_grad():
+            found = ctx.solve(gradients[0])
+        # torch's once_differentiable lets a second derivative through, as zero, where the cotangent is a constant
+        return (_Once.apply(found, *ctx.saved_tensors) if torch.is_grad_enabled() else found), None, None
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that refuses to be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, value: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise InvalidValueError(
+            "the gradient through an implicit method cannot be differentiated again: "
+            "use an explicit method such as 'dopri5' with gradient='tape' for second derivatives"
+        )
 
 
 def _combined(y: Tensor, h: float, weights: Row, ks: list[Tensor]) -> Tensor:
