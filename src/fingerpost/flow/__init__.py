@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fingerpost.flow._loss import cfm_loss
 from fingerpost.flow.couplings import AbstractCoupling, ExactOT, Independent
+from fingerpost.flow.guidance import Guided, drop_condition
+from fingerpost.flow.nets import ClassEmbedding, FlowMLP, GaussianStart, TimeEmbedding, UNet
 from fingerpost.flow.paths import (
     AbstractPath,
     AbstractSchedule,
@@ -14,6 +16,7 @@ from fingerpost.flow.paths import (
     VarianceExploding,
     VariancePreserving,
 )
+from fingerpost.flow.sampling import log_prob, sample, trajectory
 from fingerpost.flow.times import AbstractTime, Beta, LogitNormal, Uniform
 
 __all__ = [
@@ -23,14 +26,24 @@ __all__ = [
     "AbstractTime",
     "Beta",
     "Bridge",
+    "ClassEmbedding",
     "CondOT",
     "ExactOT",
+    "FlowMLP",
     "GaussianPath",
+    "GaussianStart",
+    "Guided",
     "Independent",
     "LogitNormal",
+    "TimeEmbedding",
     "Trigonometric",
+    "UNet",
     "Uniform",
     "VarianceExploding",
     "VariancePreserving",
     "cfm_loss",
+    "drop_condition",
+    "log_prob",
+    "sample",
+    "trajectory",
 ]
