@@ -1,4 +1,6 @@
+import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ METHODS = ["kvaerno3", "kvaerno5"]
 STIFF = torch.tensor([[-1000.0, 999.0], [1.0, -2.0]], dtype=torch.float64)
 
 
-def van_der_pol(t, y, mu=1000.0):
+def van_der_pol(t, y, mu: Any = 1000.0):
     x, v = y.unbind(-1)
     return torch.stack([v, mu * (1 - x * x) * v - x], -1)
 
@@ -53,7 +55,7 @@ PROBLEMS = {
 def radau(f, y0, times, atol):
     """SciPy's Radau, which lands on each time: its dense output is of order 3 only."""
     y, out = np.array(y0), []
-    for span in zip(times, times[1:]):
+    for span in itertools.pairwise(times):
         run = solve_ivp(
             lambda t, y: f(t, torch.as_tensor(y)).numpy(), span, y, "Radau", rtol=1e-10, atol=atol
         )
