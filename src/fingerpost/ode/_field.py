@@ -43,3 +43,8 @@ class Field:
     def time(self, t: float) -> Tensor:
         """T as a 0-dimensional tensor."""
         return torch.tensor(t, dtype=self.space.dtype, device=self.space.device)
+
+
+def transformed() -> bool:
+    """Whether a torch.func transform is running."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidValueError, NumericalError
-from fingerpost.ode._field import Field
+from fingerpost.ode._field import Field, transformed
 from fingerpost.ode._tolerance import Tolerance
 from fingerpost.ode.controllers import ConstantStepSize, Controller, PIDController
 from fingerpost.ode.methods.base import AbstractMethod, Step
@@ -112,6 +112,8 @@ class March:
         self._check(peaks, grid)
 
     def _check(self, peaks: list[Tensor], grid: list[float]) -> None:
+        if transformed():
+            return  # a transform cannot look at values
         finite = torch.isfinite(torch.stack(peaks)) if peaks else torch.ones(1)
         if not bool(finite.all()):
             i = int(finite.to(torch.uint8).argmin())

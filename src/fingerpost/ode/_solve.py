@@ -14,14 +14,14 @@ from torch import Tensor
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
 from fingerpost.ode._backsolve import Adjoint, BacksolvedSolve, check_backsolve
 from fingerpost.ode._checkpoint import Once, Replay, ReplayedSolve
-from fingerpost.ode._field import Field
+from fingerpost.ode._field import Field, transformed
 from fingerpost.ode._march import March, Scheme
 from fingerpost.ode._parameters import Watch, WatchedField, declared, inspect
 from fingerpost.ode._record import Keep, Record, observe
 from fingerpost.ode._solution import Solution
 from fingerpost.ode._space import StateSpace, Tree
 from fingerpost.ode._tolerance import Norm, Tolerance
-from fingerpost.ode.controllers import Controller, as_controller
+from fingerpost.ode.controllers import ConstantStepSize, Controller, as_controller
 from fingerpost.ode.methods import METHODS
 from fingerpost.ode.methods.base import AbstractMethod
 
@@ -85,24 +85,21 @@ def solve(
 
 def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
     """Runs the march in the way that the gradients need."""
-    if not torch.is_grad_enabled():
+    fixed, graph = isinstance(problem.scheme.controller, ConstantStepSize), torch.is_grad_enabled()
+    if transformed() and not (fixed and (problem.gradient == "tape" or not graph)):
+        raise InvalidValueError(
+            "torch.func transforms go through gradient='tape' with a fixed step_size alone: "
+            f"got gradient={problem.gradient!r} and {'fixed' if fixed else 'adaptive'} steps"
+        )
+    if not graph:
         return _plain(problem, None)
     if problem.gradient == "tape":
         return _tape(problem)
-    if _transformed():
-        raise InvalidValueError(
-            f"torch.func transforms cannot go through gradient={problem.gradient!r}: use gradient='tape' with a fixed step_size"
-        )
     first, leaves = inspect(problem.field, problem.times[0], problem.y0, known)
     params = [*known, *leaves]
     if not (params or problem.y0.requires_grad or problem.t.requires_grad):
         return _plain(problem, first)
     return (_replayed if problem.gradient == "checkpoint" else _backsolved)(problem, first, params)
-
-
-def _transformed() -> bool:
-    """Whether a torch.func transform is running."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _plain(problem: Problem, first: Tensor | None) -> Solution:
@@ -119,26 +116,24 @@ def _tape(problem: Problem) -> Solution:
     y0 = problem.y0
     if t.requires_grad:
         moving = t.to(y0)
-        y0 = _shifted(field, times[0], y0, times[0] - moving[0])
+        y0 = _shifted(field, moving[0], y0, -moving[0])
     march = March(problem.scheme, field, y0, times)
     ys, record = observe(march, Keep(states=problem.dense, steps=problem.dense))
     if t.requires_grad:
-        moved = [
-            _shifted(field, time, y, moving[m] - time) for m, (time, y) in enumerate(zip(times, ys)) if m
-        ]
+        pairs = enumerate(zip(times, ys))
+        moved = [_shifted(field, field.time(time), y, moving[m]) for m, (time, y) in pairs if m]
         ys = torch.stack([problem.y0, *moved])
     return finish(problem, march, ys, record.at)
 
 
-def _shifted(field: Field, time: float, y: Tensor, shift: Tensor) -> Tensor:
-    """y, moved along the field by a step of the midpoint rule of length zero.
+def _shifted(field: Field, time: Tensor, y: Tensor, shift: Tensor) -> Tensor:
+    """y, moved along the field from `time` by a step of the midpoint rule that has the length zero.
 
     Its value is y's; its first and second derivatives with respect to y and the time are those of the flow.
     """
-    shift = shift - shift.detach()  # exactly zero: a time may have been rounded
-    now = field.time(time)
-    middle = y + 0.5 * shift * field(now + 0.0 * shift, y)
-    return y + shift * field(now + 0.5 * shift, middle)
+    shift = shift - shift.detach()
+    middle = y + 0.5 * shift * field(time, y)
+    return y + shift * field(time + 0.5 * shift, middle)
 
 
 def _replayed(problem: Problem, first: Tensor, params: list[Tensor]) -> Solution:

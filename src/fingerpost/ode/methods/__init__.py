@@ -13,9 +13,6 @@ from fingerpost.ode.methods.implicit import SinglyDiagonalRungeKutta
 from fingerpost.ode.methods.kvaerno3 import Kvaerno3
 from fingerpost.ode.methods.kvaerno5 import Kvaerno5
 from fingerpost.ode.methods.leapfrog import Leapfrog, VelocityVerlet
-from fingerpost.ode.methods.kvaerno3 import Kvaerno3
-from fingerpost.ode.methods.kvaerno5 import Kvaerno5
-from fingerpost.ode.methods.leapfrog import Leapfrog, VelocityVerlet
 from fingerpost.ode.methods.midpoint import Midpoint
 from fingerpost.ode.methods.rk4 import RK4
 from fingerpost.ode.methods.tsit5 import Tsit5
