@@ -36,13 +36,13 @@ class TimeEmbedding(nn.Module):
             raise InvalidValueError(f"highest is {highest}; expected a frequency above 1")
         steps = torch.linspace(0, 1, features // 2, dtype=torch.float64)
         self.register_buffer("frequencies", torch.exp(math.log(highest) * steps).float(), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.inner, self.outer = nn.Linear(features, width), nn.Linear(width, width)
 
     def forward(self, t: Tensor) -> Tensor:
         """The embedding of t, shape () or (B,); shape (1 | B, width)."""
-        weight = self.layers[0].weight
+        weight = self.inner.weight
         angles = t.reshape(-1, 1).to(weight) * self.frequencies.to(weight)
-        return self.layers(torch.cat([angles.cos(), angles.sin()], 1))
+        return self.outer(nn.functional.silu(self.inner(torch.cat([angles.cos(), angles.sin()], 1))))
 
 
 class ClassEmbedding(nn.Module):
