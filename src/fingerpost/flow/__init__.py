@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fingerpost.flow._loss import cfm_loss
-from fingerpost.flow.couplings import AbstractCoupling, ExactOT, Independent
+from fingerpost.flow.couplings import AbstractCoupling, ExactOT, Independent, Prefetched, Sinkhorn
 from fingerpost.flow.guidance import Guided, drop_condition
+from fingerpost.flow.marginal import MarginalField, Nodes
+from fingerpost.flow.metrics import mmd, nll, wasserstein2
 from fingerpost.flow.nets import ClassEmbedding, FlowMLP, GaussianStart, TimeEmbedding, UNet
 from fingerpost.flow.paths import (
     AbstractPath,
@@ -35,6 +37,10 @@ __all__ = [
     "Guided",
     "Independent",
     "LogitNormal",
+    "MarginalField",
+    "Nodes",
+    "Prefetched",
+    "Sinkhorn",
     "TimeEmbedding",
     "Trigonometric",
     "UNet",
@@ -44,6 +50,9 @@ __all__ = [
     "cfm_loss",
     "drop_condition",
     "log_prob",
+    "mmd",
+    "nll",
     "sample",
     "trajectory",
+    "wasserstein2",
 ]

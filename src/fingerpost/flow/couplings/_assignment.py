@@ -47,11 +47,11 @@ def _duals(cost: Tensor) -> tuple[Tensor, Tensor]:
     columns = torch.zeros_like(rows)
     temperature = float(c.mean())
     for _ in range(SWEEPS):
-        temperature *= 0.5
-        scaled = c / -max(temperature, 1e-30)
+        temperature = max(temperature * 0.5, 1e-30)
+        scaled = c / -temperature
         rows = -temperature * torch.logsumexp(scaled + columns / temperature, 1)
         columns = -temperature * torch.logsumexp(scaled + (rows / temperature)[:, None], 0)
     return rows.double(), columns.double()
 
 
-SWEEPS = 8
+SWEEPS = 4
