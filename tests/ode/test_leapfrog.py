@@ -73,9 +73,12 @@ def test_steps_back_undo_steps_forward(method):
 
 def test_a_step_preserves_area():
     y0 = torch.tensor([[0.7], [0.4]], dtype=torch.float64)
-    step = lambda y: torch.cat(
-        solve(pendulum, (y[0], y[1]), [0.0, 0.5], method="leapfrog", gradient="tape").ys, 1
-    )[-1]  # noqa: E731
+
+    def step(y):
+        return torch.cat(solve(pendulum, (y[0], y[1]), [0.0, 0.5], method="leapfrog", gradient="tape").ys, 1)[
+            -1
+        ]
+
     jacobian = torch.autograd.functional.jacobian(step, y0).squeeze(-1)
     assert torch.linalg.det(jacobian).item() == pytest.approx(1, abs=1e-14)
 
