@@ -8,11 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor
 
 from fingerpost.ode.methods.base import Step
-from fingerpost.ode.methods.explicit import ExplicitRungeKutta, Row
+from fingerpost.ode.methods.explicit import ExplicitRungeKutta, Row, combine
 
 if TYPE_CHECKING:
     from fingerpost.ode._field import Field
@@ -336,7 +335,6 @@ class Dop853(ExplicitRungeKutta):
     def dense_stages(self, field: Field, step: Step) -> list[Tensor]:
         ks = super().dense_stages(field, step)
         for time, row in zip(field.times(step.t, step.h, _DENSE_C), _DENSE_A):
-            weights = torch.as_tensor(row).to(step.y) * step.h
-            flat = step.y.reshape(-1) + weights @ torch.stack(ks).view(len(ks), -1)
-            ks.append(field(time, flat.view(step.y.shape)))
+            terms = tuple((j, weight) for j, weight in enumerate(row) if weight != 0.0)
+            ks.append(field(time, combine(step.y, step.h, terms, ks)))
         return ks
