@@ -230,3 +230,13 @@ def test_the_parameters_own_gradients_are_not_touched_by_a_solve() -> None:
     field.net.weight.grad = torch.ones_like(field.net.weight)
     torch.autograd.grad(solve(field, y0(), TIMES).ys.sum(), field.net.weight)
     assert torch.equal(field.net.weight.grad, torch.ones_like(field.net.weight))
+
+
+def test_a_random_field_is_refused_where_it_would_be_replayed() -> None:
+    net = nn.Sequential(linear(), nn.Dropout(0.3))
+    torch.manual_seed(0)
+    loss = solve(lambda t, y: net(y), y0(), TIMES, method="rk4", step_size=0.1).ys.sum()
+    with pytest.raises(InvalidValueError, match=r"dropout.*gradient='tape'"):
+        loss.backward()
+    net.eval()
+    solve(lambda t, y: net(y), y0(), TIMES, method="rk4", step_size=0.1).ys.sum().backward()

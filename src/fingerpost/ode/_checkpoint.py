@@ -13,6 +13,7 @@ from fingerpost.errors import InvalidValueError
 from fingerpost.ode._field import Field
 from fingerpost.ode._march import Stats
 from fingerpost.ode._record import Record
+from fingerpost.ode.methods.base import Step
 
 
 @dataclass
@@ -139,6 +140,8 @@ def _reverse(
         step = record.replay(i, y, first[0] if first else None, field, workspace)
         outputs = [step.y1, step.last, record.method.interpolate(field, step, theta) if theta else None]
     replay.stats.backward_nfe += field.nfe - before
+    if i == len(record) - 1:
+        _check_repeats(step, record.states[i + 1])
     pairs = [
         (o, c) for o, c in zip(outputs, cotangents) if o is not None and c is not None and o.requires_grad
     ]
@@ -148,6 +151,18 @@ def _reverse(
     grads.add(found[len(leaves) :])
     state = torch.zeros_like(leaves[0]) if found[0] is None else found[0]
     return state, found[1] if first else None
+
+
+def _check_repeats(step: Step, end: Tensor) -> None:
+    """Raises unless a replayed step comes out as it was: looked at once per backward pass."""
+    y, y1 = step.y.detach(), step.y1.detach()
+    gap, way, size = torch.stack([torch.linalg.vector_norm(x) for x in (y1 - end, end - y, end)]).tolist()
+    if gap > 0.01 * way + 1000 * torch.finfo(y.dtype).eps * size:
+        raise InvalidValueError(
+            f"the step from t = {step.t:.6g} came out differently in the backward pass: f must depend on t and y alone, "
+            "without randomness such as dropout in training mode, and must not change between the passes; "
+            "gradient='tape' replays nothing"
+        )
 
 
 def _start(replay: Replay, carried: Tensor, grads: Accumulator) -> Tensor:

@@ -64,7 +64,73 @@ def solve(
     on_failure: str = "raise",
     dense: bool | None = None,
 ) -> Solution:
-    """Solves dy/dt = f(t, y), y(t[0]) = y0, and differentiates the solution."""
+    r"""Solves dy/dt = f(t, y), y(t[0]) = y0, and differentiates the solution.
+
+    Adaptive methods accept a step where its error estimate e satisfies ‖e / (atol + rtol max(|y|, |y₁|))‖ ≤ 1
+    (Hairer, Nørsett and Wanner, Solving ODEs I, II.4). Steps are chosen by the error alone: the states at t
+    come from the method's dense output and cost no evaluation. Time is kept on the host in double precision.
+
+    The three gradients of a loss on the states:
+
+    - ``"checkpoint"``: keeps t, y and f(t, y) of each accepted step and replays the steps in the backward
+      pass, one graph at a time. The derivative of the steps taken, their lengths constant; equal to the tape
+      to roundoff.
+    - ``"tape"``: ordinary autograd through the accepted steps, their lengths constant. The fastest, the
+      largest, and the one to differentiate twice.
+    - ``"backsolve"``: solves the adjoint equation backwards in constant memory, with its own error control
+      (Chen et al. 2018, https://arxiv.org/abs/1806.07366). Its error is of the order of the tolerances, and
+      larger where the field contracts. Explicit Runge–Kutta methods alone.
+
+    They reach y0, t (by dL/dt_i = ⟨∂L/∂y_i, f(t_i, y_i)⟩), `params`, the parameters of modules that f is or
+    holds, and every leaf tensor that the first evaluation of f reaches. Any other tensor that requires grad
+    raises: while the first evaluation is looked at, or later in the backward pass. A tensor that does not
+    influence the result gets None, as everywhere in torch.
+
+    Args:
+      f: The field, called as f(t, y) with t 0-dimensional of y's real dtype; returns the derivative, with
+        y's structure, shapes and dtypes, in new tensors.
+      y0: State at t[0]: a tensor, or a nest of tuples, lists and dicts of them; float32, float64, complex64
+        or complex128, one precision and one device.
+      t: T ≥ 2 strictly increasing or strictly decreasing times, of any real dtype.
+      method: A name in `METHODS`, or a method. ``"dopri5"`` and ``"tsit5"`` for most fields, ``"dop853"``
+        for tight tolerances, ``"kvaerno5"`` for stiff ones, ``"leapfrog"`` for molecular dynamics.
+      rtol: Relative tolerance: a number, a tensor that broadcasts to y, or a nest of tensors like y. Below
+        the resolution of the dtype (1e-7 in float32) steps become many and gain nothing.
+      atol: Absolute tolerance, likewise.
+      controller: ``"I"``, ``"PI"``, ``"PID"``, a `PIDController`, or a `ConstantStepSize`. None means PI for
+        methods with an error estimate, else fixed steps.
+      gradient: See above.
+      params: Tensors beyond those found; needed where f uses a tensor that was computed outside of it.
+      step_size: Length of fixed steps. Without it fixed steps go from each time in t to the next.
+      first_step: Length of the first adaptive step; None estimates it by one evaluation more.
+      norm: Of the error: ``"rms"`` over all components, ``"max"``, ``"per_leaf"`` (the largest RMS among the
+        leaves of the state), or a callable from the scaled error, a nest like y, to a number.
+      per_sample: Whether each sample, a row of y0, chooses its own steps.
+      events: Events to locate, see `fingerpost.ode.events`.
+      max_steps: Most steps to attempt.
+      on_failure: ``"raise"``, or ``"partial"``: the solution then says by its `status` what happened and
+        keeps what was reached; the states beyond are NaN.
+      dense: Whether to keep the states of all steps for `Solution.at`; None keeps them unless the gradient
+        is ``"backsolve"``.
+
+    Returns:
+      The solution: its `ys` have y0's structure, each leaf of shape (T, ...).
+
+    Raises:
+      InvalidValueError: If an argument is outside its range, or a gradient would be lost.
+      InvalidTypeError: If an argument, the state or what f returned has the wrong type or dtype.
+      ShapeError: If shapes do not fit.
+      NumericalError: If the solve failed and `on_failure` is ``"raise"``; names the time and the step.
+
+    >>> import torch
+    >>> rate = torch.tensor(-1.0, requires_grad=True)
+    >>> solution = solve(lambda t, y: rate * y, torch.ones(1), [0.0, 0.5, 1.0])
+    >>> solution.ys.squeeze()
+    tensor([1.0000, 0.6065, 0.3679], grad_fn=<SqueezeBackward0>)
+    >>> solution.ys[-1].backward()
+    >>> print(f"{rate.grad:.4f}")  # d/dk exp(k) at k = −1
+    0.3679
+    """
     options: dict[str, Any] = {
         "method": method, "rtol": rtol, "atol": atol, "controller": controller, "gradient": gradient, "params": params,
         "step_size": step_size, "first_step": first_step, "norm": norm, "max_steps": max_steps,
@@ -78,12 +144,10 @@ def solve(
         from fingerpost.ode.events import solve_with_events  # pyright: ignore[reportMissingImports]
 
         return solve_with_events(f, y0, t, events, **options)
-    problem = _problem(f, y0, t, **options)
-    known = declared(f, problem.params) if torch.is_grad_enabled() else []
-    return _dispatch(problem, known)
+    return _dispatch(_problem(f, y0, t, **options))
 
 
-def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
+def _dispatch(problem: Problem) -> Solution:
     """Runs the march in the way that the gradients need."""
     fixed, graph = isinstance(problem.scheme.controller, ConstantStepSize), torch.is_grad_enabled()
     if transformed() and not (fixed and (problem.gradient == "tape" or not graph)):
@@ -95,6 +159,7 @@ def _dispatch(problem: Problem, known: list[Tensor]) -> Solution:
         return _plain(problem, None)
     if problem.gradient == "tape":
         return _tape(problem)
+    known = declared(problem.field.f, problem.params)
     first, leaves = inspect(problem.field, problem.times[0], problem.y0, known)
     params = [*known, *leaves]
     if not (params or problem.y0.requires_grad or problem.t.requires_grad):

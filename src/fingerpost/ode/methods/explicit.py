@@ -90,9 +90,10 @@ def combine(y: Tensor, h: float, terms: Terms, ks: Sequence[Tensor]) -> Tensor:
 def weighted(h: float, terms: Terms, ks: Sequence[Tensor]) -> Tensor:
     """Returns h Σ_j w_j k_j, without graph."""
     (j, weight), *rest = terms
-    out = ks[j].detach() * (weight * h)
-    for j, weight in rest:
-        out.add_(ks[j].detach(), alpha=weight * h)
+    with torch.no_grad():
+        out = ks[j] * (weight * h)
+        for j, weight in rest:
+            out.add_(ks[j], alpha=weight * h)
     return out
 
 
