@@ -47,11 +47,11 @@ def times_like(t: Tensor | float, x: Tensor) -> Tensor:
 
     Coefficients are made of it in float64 and then rounded once, so that float32 states lose no digits to them.
     """
-    time = torch.as_tensor(t, device=x.device)
+    time = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
     if time.ndim > 1 and time.shape != (len(time), *(1 for _ in x.shape[1:])):
         raise ShapeError(f"t has shape {tuple(time.shape)}; expected () or ({len(x)},), a time for each row")
     if time.numel() not in (1, len(x)):
         raise ShapeError(
             f"t has {time.numel()} times and x {len(x)} rows; expected one time, or one for each row"
         )
-    return time.to(torch.float64).reshape(-1, *(1 for _ in x.shape[1:]))
+    return time.to(x.device, torch.float64).reshape(-1, *(1 for _ in x.shape[1:]))

@@ -204,9 +204,9 @@ class AbstractSchedule(AbstractPath):
 def float32_range(low: float, high: float) -> tuple[float, float]:
     """The least range of float32 numbers around [low, high]: no rounding to float32 leaves it."""
     ends = [np.float32(low), np.float32(high)]
-    if ends[0] > low:
+    if float(ends[0]) > low:
         ends[0] = np.nextafter(ends[0], np.float32(-np.inf))
-    if ends[1] < high:
+    if float(ends[1]) < high:
         ends[1] = np.nextafter(ends[1], np.float32(np.inf))
     return float(ends[0]), float(ends[1])
 
