@@ -48,10 +48,14 @@ def test_weights_multiply_rows() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda value: type(value).__name__)
-def test_the_same_generator_gives_the_same_loss_and_leaves_the_global_one_alone(path: flow.AbstractPath) -> None:
+def test_the_same_generator_gives_the_same_loss_and_leaves_the_global_one_alone(
+    path: flow.AbstractPath,
+) -> None:
     before = torch.get_rng_state()
     pair = [
-        flow.cfm_loss(field, data(), path=path, coupling=flow.Sinkhorn(5.0), time=flow.LogitNormal(), generator=seeded())
+        flow.cfm_loss(
+            field, data(), path=path, coupling=flow.Sinkhorn(5.0), time=flow.LogitNormal(), generator=seeded()
+        )
         for _ in range(2)
     ]
     assert torch.equal(*pair)
@@ -68,7 +72,12 @@ def test_couplings_and_conditions_reach_the_model_in_step() -> None:
 
     x1 = data()
     flow.cfm_loss(
-        model, x1, x0=data().flip(0), time=torch.ones(32), coupling=flow.ExactOT(within_class=True), condition=labels
+        model,
+        x1,
+        x0=data().flip(0),
+        time=torch.ones(32),
+        coupling=flow.ExactOT(within_class=True),
+        condition=labels,
     )
     assert torch.equal(seen["condition"], labels)
     torch.testing.assert_close(seen["x"], x1)  # at t = 1 rows are still the data's, in their order
@@ -142,7 +151,13 @@ def test_a_sum_that_overflows_without_bad_rows_is_not_refused() -> None:
     assert flow.cfm_loss(lambda t, x: x, large, reduction="none").shape == (4,)
 
 
-TIMES = [flow.Uniform(), flow.LogitNormal(), flow.LogitNormal(-0.5, 0.7), flow.Beta(2.0, 1.0), flow.Beta(1.5, 3.0)]
+TIMES = [
+    flow.Uniform(),
+    flow.LogitNormal(),
+    flow.LogitNormal(-0.5, 0.7),
+    flow.Beta(2.0, 1.0),
+    flow.Beta(1.5, 3.0),
+]
 
 
 @pytest.mark.parametrize("time", TIMES, ids=lambda value: type(value).__name__)
@@ -156,7 +171,9 @@ def test_the_density_of_times_is_the_derivative_of_the_quantile(time: flow.Abstr
 @pytest.mark.parametrize("kind", [flow.Uniform, flow.LogitNormal, lambda spread: flow.Beta(2.0, 1.0, spread)])
 def test_spread_out_times_keep_their_distribution(spread: str, kind) -> None:
     time = kind(spread=spread)
-    t = torch.cat([time.draw(99, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(200)])
+    t = torch.cat(
+        [time.draw(99, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(200)]
+    )
     quantiles = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
     found = torch.quantile(t, quantiles)
     error = (found - time.quantile(quantiles)) * time.density(found)

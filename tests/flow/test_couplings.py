@@ -88,7 +88,9 @@ def test_entropic_transport_has_uniform_marginals_and_tends_to_exact_and_to_inde
     for epsilon in (2.0, 10.0):
         plan = flow.Sinkhorn(epsilon, tolerance=1e-9).log_plan(x0, x1).exp()
         for axis in (0, 1):
-            torch.testing.assert_close(plan.sum(axis), torch.full((24,), 1 / 24, dtype=plan.dtype), rtol=1e-8, atol=0)
+            torch.testing.assert_close(
+                plan.sum(axis), torch.full((24,), 1 / 24, dtype=plan.dtype), rtol=1e-8, atol=0
+            )
     x0, x1 = batches(8)
     exact = cost(*flow.ExactOT()(x0, x1)) / 8
     distances = squared_distances(x1, x0)
@@ -118,7 +120,9 @@ def test_entropic_pairs_are_drawn_from_the_plan() -> None:
 
 def test_entropic_transport_that_did_not_converge_says_how_far_it_came() -> None:
     x0, x1 = batches(50)
-    with pytest.raises(NumericalError, match=r"after 3 iterations the worst row sum is off by .* raise epsilon"):
+    with pytest.raises(
+        NumericalError, match=r"after 3 iterations the worst row sum is off by .* raise epsilon"
+    ):
         flow.Sinkhorn(0.01, max_iterations=3)(x0, x1)
 
 
@@ -154,7 +158,10 @@ def test_plain_transport_makes_the_noise_depend_on_the_class_and_transport_withi
     x1 = torch.randn(400, 2, generator=generator) + 4 * labels[:, None]
     plain = flow.ExactOT()(x0, x1)[0]
     within = flow.ExactOT(within_class=True)(x0, x1, condition=labels)[0]
-    skew = [float((paired[labels == 1].mean(0) - paired[labels == 0].mean(0)).norm()) for paired in (plain, within)]
+    skew = [
+        float((paired[labels == 1].mean(0) - paired[labels == 0].mean(0)).norm())
+        for paired in (plain, within)
+    ]
     assert skew[0] > 1.0
     assert skew[1] < 0.4  # two means of 200 normal numbers: 0.14 a coordinate
 

@@ -30,7 +30,9 @@ PATHS = {
 }
 
 
-def points(n: int = 7, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def points(
+    n: int = 7, d: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x0, x1 = torch.randn(2, n, d, generator=generator, dtype=dtype)
     return x0, x1
@@ -116,7 +118,10 @@ def _in_float64(
 def _dense_times(path: flow.AbstractPath, n: int) -> Tensor:
     """Half evenly, half evenly in log(1 − t), up to the last float32 number in the range where u exists."""
     low, high = path.time_range
-    if isinstance(path, (flow.CondOT, flow.Trigonometric)) and path.schedule(torch.ones(1).double())[1] < 1e-12:
+    if (
+        isinstance(path, (flow.CondOT, flow.Trigonometric))
+        and path.schedule(torch.ones(1).double())[1] < 1e-12
+    ):
         high = 1 - 2.0**-24
     even = torch.linspace(low, high, n // 2, dtype=torch.float64)
     close = 1 - torch.logspace(math.log10(max(1 - high, 1e-7)), 0, n - n // 2, dtype=torch.float64)
