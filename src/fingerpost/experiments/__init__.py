@@ -73,6 +73,27 @@ EXPERIMENTS: dict[str, Entry] = {
             "Coverage of its intervals, false names on healthy nets, detection and naming of each fault.",
             (),
         ),
+        Entry(
+            "adjoint-three-losses",
+            "fingerpost.experiments.adjoint_three_losses",
+            "Adjoints for three kinds of loss",
+            "Three gradients through an ODE, and the source's printed adjoint systems, audited and held to closed forms.",
+            ("ode",),
+        ),
+        Entry(
+            "adjoint-memory",
+            "fingerpost.experiments.adjoint_memory",
+            "What each gradient of an ODE costs",
+            "Exact bytes, evaluations and gradient error of tape, checkpoint and backsolve against the number of steps.",
+            ("ode",),
+        ),
+        Entry(
+            "flow",
+            "fingerpost.experiments.flow",
+            "A density of your own table",
+            "Fits, scores and samples a table that you give with --data, by flow matching, against three baselines.",
+            ("flow", "ode"),
+        ),
     )
 }
 
