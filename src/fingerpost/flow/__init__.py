@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fingerpost.flow._loss import cfm_loss
 from fingerpost.flow.couplings import AbstractCoupling, ExactOT, Independent, Prefetched, Sinkhorn
+from fingerpost.flow.estimator import FlowEstimator
 from fingerpost.flow.guidance import Guided, drop_condition
 from fingerpost.flow.marginal import MarginalField, Nodes
 from fingerpost.flow.metrics import mmd, nll, wasserstein2
@@ -19,6 +20,7 @@ from fingerpost.flow.paths import (
     VariancePreserving,
 )
 from fingerpost.flow.sampling import log_prob, sample, trajectory
+from fingerpost.flow.tables import NumericTable, read_table, write_table
 from fingerpost.flow.times import AbstractTime, Beta, LogitNormal, Uniform
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "ClassEmbedding",
     "CondOT",
     "ExactOT",
+    "FlowEstimator",
     "FlowMLP",
     "GaussianPath",
     "GaussianStart",
@@ -39,6 +42,7 @@ __all__ = [
     "LogitNormal",
     "MarginalField",
     "Nodes",
+    "NumericTable",
     "Prefetched",
     "Sinkhorn",
     "TimeEmbedding",
@@ -52,7 +56,9 @@ __all__ = [
     "log_prob",
     "mmd",
     "nll",
+    "read_table",
     "sample",
     "trajectory",
     "wasserstein2",
+    "write_table",
 ]

@@ -158,11 +158,13 @@ def _is_number(cell: str) -> bool:
 
 def _read_numpy(file: Path) -> dict[str, Any]:
     try:
-        loaded = np.load(file, allow_pickle=False)
-        arrays = {"": loaded} if file.suffix.lower() == ".npy" else {k: loaded[k] for k in loaded.files}
+        loaded: Any = np.load(file, allow_pickle=False)
+        arrays: dict[str, Any] = (
+            {"": loaded} if file.suffix.lower() == ".npy" else {k: loaded[k] for k in loaded.files}
+        )
     except (OSError, ValueError, EOFError) as error:
         raise InvalidValueError(f"{file} cannot be read by NumPy: {error}") from error
-    first = next(iter(arrays.values()), np.zeros(0))
+    first: Any = next(iter(arrays.values()), np.zeros(0))
     if first.dtype.names:
         return {name: first[name] for name in first.dtype.names}
     if all(array.ndim == 1 for array in arrays.values()) and "" not in arrays:
