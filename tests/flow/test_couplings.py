@@ -177,7 +177,7 @@ def test_bad_batches_are_refused_by_row_and_shape(name: str) -> None:
     broken[3, 0] = math.nan
     with pytest.raises(InvalidValueError, match="x1 has NaN or infinite values in rows 3"):
         coupling(x0, broken)
-    with pytest.raises(InvalidTypeError, match="torch.int64"):
+    with pytest.raises(InvalidTypeError, match=r"torch\.int64"):
         coupling(x0.long(), x1.long())
 
 

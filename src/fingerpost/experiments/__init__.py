@@ -81,6 +81,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("ode",),
         ),
         Entry(
+            "neural-ode-spiral",
+            "fingerpost.experiments.neural_ode_spiral",
+            "A spiral's field from observations",
+            "Learns a planar field from 100 noisy observations with three gradients: losses, fields, evaluations.",
+            ("ode",),
+        ),
+        Entry(
             "adjoint-memory",
             "fingerpost.experiments.adjoint_memory",
             "What each gradient of an ODE costs",
@@ -92,6 +99,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "fingerpost.experiments.flow",
             "A density of your own table",
             "Fits, scores and samples a table that you give with --data, by flow matching, against three baselines.",
+            ("flow", "ode"),
+        ),
+        Entry(
+            "fm-equals-cfm",
+            "fingerpost.experiments.fm_equals_cfm",
+            "Flow matching by conditional pairs",
+            "Whether the conditional loss has the gradient of the marginal one, with its noise, and the source's printed formulas.",
             ("flow", "ode"),
         ),
     )

@@ -125,7 +125,9 @@ class MarginalField:
         x, target = self.path.sample_and_target(x0, x1, t)
         return Nodes(t, x, target, torch.full_like(t, 1 / n))
 
-    def quadrature(self, times: int = 16, points: int = 12) -> Nodes:
+    def quadrature(
+        self, times: int = 16, points: int = 12, time_range: tuple[float, float] | None = None
+    ) -> Nodes:
         """Nodes whose weighted sums are the expectations over t, x₁ and x₀, without randomness, in float64.
 
         Gauss–Legendre in t over the path's range, Gauss–Hermite in each axis of x₀, all points of x₁: N · times ·
@@ -134,6 +136,7 @@ class MarginalField:
         Args:
           times: Nodes in t.
           points: Nodes in each axis of x₀.
+          time_range: The times that the mean goes over; the path's own unless given.
 
         Raises:
           ShapeError: If that would be more than ten million nodes.
@@ -143,7 +146,7 @@ class MarginalField:
             raise ShapeError(
                 f"{n} points × {times} times × {points}^{d} is too many nodes; use draw(n) instead"
             )
-        t, t_weight = _legendre(times, *self.path.time_range)
+        t, t_weight = _legendre(times, *(time_range or self.path.time_range))
         x0, x0_weight = _hermite(points, d)
         index = torch.cartesian_prod(torch.arange(n), torch.arange(times), torch.arange(len(x0)))
         rows, at, node = (i.to(self.x1.device) for i in index.unbind(1))

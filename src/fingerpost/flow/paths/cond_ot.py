@@ -37,6 +37,8 @@ class CondOT(AbstractSchedule):
     def pair(
         self, x0: Tensor, x1: Tensor, t: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        if self.sigma_min:
-            return super().pair(x0, x1, t, generator)
-        return torch.lerp(x0, x1, t.to(x1.dtype)), x1 - x0
+        time = t.to(x1.dtype)
+        x, slope = torch.lerp(x0, x1, time), 1 - self.sigma_min
+        if not self.sigma_min:
+            return x, x1 - x0
+        return torch.addcmul(x, time, x0, value=self.sigma_min), torch.sub(x1, x0, alpha=slope)
