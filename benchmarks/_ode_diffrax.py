@@ -175,7 +175,7 @@ def augmented(params: Any, t: Any, y: Any) -> Any:
     z = y[:, :-1]
     velocity, push = jax.linearize(lambda x: net(params, t, x), z)
     rows = [push(jnp.zeros_like(z).at[:, i].set(1.0))[:, i] for i in range(z.shape[1])]
-    return jnp.concatenate([velocity, sum(rows)[:, None]], 1)
+    return jnp.concatenate([velocity, sum(rows[1:], rows[0])[:, None]], 1)
 
 
 if __name__ == "__main__":
