@@ -47,6 +47,8 @@ def test_without_graph_and_with_it_the_event_is_the_same_within_the_tolerance():
     for mode in (torch.no_grad, torch.enable_grad):
         with mode():
             event = solve(f, number([1.0, 0.0]), [0.0, 10.0], events=height).event
+        assert not event.time.requires_grad
+        assert not event.state.requires_grad
         found.append(torch.cat([event.time[None], event.state]))
     assert torch.allclose(*found, rtol=0, atol=1e-7)
 

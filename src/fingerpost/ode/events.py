@@ -189,6 +189,8 @@ def _carried(march: _EventMarch, problem: Problem, seen: _Seen, y: Tensor) -> tu
     field, function = problem.field, march.events[seen.index].function
     start = torch.tensor(seen.time, dtype=torch.float64, device=y.device)
     shift = torch.zeros_like(start)
+    at = field.time(seen.time)
+    free = not any(z.requires_grad for z in (y, field(at, y), function(at, problem.space.unpack(y))))
     moved = y
     for _ in range(2 if problem.gradient == "tape" else 1):  # the second one makes second derivatives right
         now = (start + shift).to(problem.space.dtype)
@@ -203,9 +205,9 @@ def _carried(march: _EventMarch, problem: Problem, seen: _Seen, y: Tensor) -> tu
             )
         shift = shift - (value / rate).to(torch.float64)
         small = shift.to(problem.space.dtype)
-        middle = y + small / 2 * field(field.time(seen.time), y)
+        middle = y + small / 2 * field(at, y)
         moved = y + small * field((start + shift / 2).to(problem.space.dtype), middle)
-    return start + shift, moved
+    return ((start + shift).detach(), moved.detach()) if free else (start + shift, moved)
 
 
 def _partials(value: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
