@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -70,8 +70,8 @@ class Watch:
         self.known = {id(p) for p in known}
         self.nodes = {p.grad_fn for p in known if p.grad_fn is not None}
 
-    def unknown(self, k: Tensor, own: Node, since: int) -> tuple[list[Tensor], list[Node]]:
-        """What the graph of k reaches beyond `own`, the node of the state that f was given.
+    def unknown(self, k: Tensor, own: Collection[Node], since: int) -> tuple[list[Tensor], list[Node]]:
+        """What the graph of k reaches beyond `own`, the nodes of what f was given.
 
         Args:
           k: What f returned.
@@ -83,7 +83,7 @@ class Watch:
         """
         leaves: list[Tensor] = []
         foreign: list[Node] = []
-        stack, seen = [k.grad_fn], {own, *self.nodes, None}
+        stack, seen = [k.grad_fn], {*own, *self.nodes, None}
         while stack:
             node = stack.pop()
             if node is None or node in seen:
@@ -131,7 +131,7 @@ def _look(field: Field, t: float, y: Tensor, watch: Watch) -> tuple[list[Tensor]
         start = own.grad_fn
         k = field(field.time(t), own)
     assert start is not None
-    leaves, foreign = watch.unknown(k, start, start._sequence_nr())
+    leaves, foreign = watch.unknown(k, [start], start._sequence_nr())
     return leaves, foreign, k.detach()
 
 
@@ -150,9 +150,15 @@ class WatchedField(Field):
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         """f(t, y); raises if it reaches a tensor whose gradient would be lost."""
         k = super().__call__(t, y)
+        self.look(t, y, k)
+        return k
+
+    def look(self, t: Tensor, y: Tensor, k: Tensor, *others: Tensor) -> None:
+        """Raises if k, computed at t from y and others, reaches a tensor whose gradient would be lost."""
         if k.grad_fn is None or y.grad_fn is None:
-            return k
-        leaves, foreign = self.watch.unknown(k, y.grad_fn, y.grad_fn._sequence_nr())
+            return
+        own = [y.grad_fn, *(other.grad_fn for other in others if other.grad_fn is not None)]
+        leaves, foreign = self.watch.unknown(k, own, own[0]._sequence_nr())
         if leaves:
             raise InvalidValueError(
                 f"at t = {float(t):.6g} the field uses a tensor of shape {tuple(leaves[0].shape)} that requires grad "
@@ -163,4 +169,3 @@ class WatchedField(Field):
                 f"at t = {float(t):.6g} the field uses a tensor that was computed outside of it (by "
                 f"{foreign[0].name()}) and requires grad, so its gradient would be lost: {_REMEDY}"
             )
-        return k

@@ -14,6 +14,7 @@ from torch import Tensor
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
 from fingerpost.ode._backsolve import Adjoint, BacksolvedSolve, check_backsolve
 from fingerpost.ode._checkpoint import Once, Replay, ReplayedSolve
+from fingerpost.ode._compiled import compiled_method
 from fingerpost.ode._field import Field, transformed
 from fingerpost.ode._march import March, Scheme
 from fingerpost.ode._parameters import Watch, WatchedField, declared, inspect
@@ -63,6 +64,7 @@ def solve(
     max_steps: int = 100_000,
     on_failure: str = "raise",
     dense: bool | None = None,
+    compile: bool | str = False,
 ) -> Solution:
     r"""Solves dy/dt = f(t, y), y(t[0]) = y0, and differentiates the solution.
 
@@ -112,6 +114,9 @@ def solve(
         keeps what was reached; the states beyond are NaN.
       dense: Whether to keep the states of all steps for `Solution.at`; None keeps them unless the gradient
         is ``"backsolve"``.
+      compile: Whether each step goes through `torch.compile`, f and its gradient included, or the name of a
+        backend for it. The first solves take a minute or so, later ones with the same object f are faster;
+        a lambda made anew for each solve is compiled each time.
 
     Returns:
       The solution: its `ys` have y0's structure, each leaf of shape (T, ...).
@@ -136,6 +141,8 @@ def solve(
         "step_size": step_size, "first_step": first_step, "norm": norm, "max_steps": max_steps,
         "on_failure": on_failure, "dense": dense,
     }  # fmt: skip
+    if compile is not False and (per_sample or events is not None):
+        raise InvalidValueError("compile goes neither with per_sample nor with events: leave it out")
     if per_sample:
         from fingerpost.ode._per_sample import solve_per_sample  # pyright: ignore[reportMissingImports]
 
@@ -144,7 +151,9 @@ def solve(
         from fingerpost.ode.events import solve_with_events  # pyright: ignore[reportMissingImports]
 
         return solve_with_events(f, y0, t, events, **options)
-    return _dispatch(_problem(f, y0, t, **options))
+    problem = _problem(f, y0, t, **options)
+    problem.scheme.method = compiled_method(problem.scheme.method, problem.field, compile, gradient)
+    return _dispatch(problem)
 
 
 def _dispatch(problem: Problem) -> Solution:
