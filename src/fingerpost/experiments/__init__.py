@@ -108,6 +108,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "Whether the conditional loss has the gradient of the marginal one, with its noise, and the source's printed formulas.",
             ("flow", "ode"),
         ),
+        Entry(
+            "flow-images",
+            "fingerpost.experiments.flow_images",
+            "Flow matching on pictures of digits",
+            "Class-conditional samples judged by a classifier and by their distances to training and held-out digits.",
+            ("flow", "ode"),
+        ),
     )
 }
 
