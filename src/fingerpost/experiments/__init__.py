@@ -109,6 +109,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("flow", "ode"),
         ),
         Entry(
+            "flow-tabular",
+            "fingerpost.experiments.flow_tabular",
+            "Flows on real tables",
+            "Held-out likelihood on three of scikit-learn's tables against mixtures and kernels, over several splits.",
+            ("flow", "ode"),
+        ),
+        Entry(
             "flow-images",
             "fingerpost.experiments.flow_images",
             "Flow matching on pictures of digits",

@@ -8,7 +8,7 @@ from typing import Any
 
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table, format_interval
-from fingerpost.lab import MeanInterval, Run, mean_interval, new_figure, paired_interval, train
+from fingerpost.lab import Run, mean_interval, new_figure, paired_interval, train
 from fingerpost.lab.style import PALETTE
 
 np = lazy_import("numpy")
@@ -132,6 +132,7 @@ def pair_figure(columns: Sequence[str], rows: Any, samples: Any) -> Any:
     count = min(SHOWN, len(columns))
     figure, axes = new_figure(count, count, width=2.1 * count + 0.8, height=2.0 * count + 1.0, squeeze=False)
     limits = [_limits(rows[:, k]) for k in range(count)]
+    most = min(1000, len(rows))  # as many dots on both sides
     for i in range(count):
         for j in range(count):
             axis = axes[i][j]
@@ -145,7 +146,7 @@ def pair_figure(columns: Sequence[str], rows: Any, samples: Any) -> Any:
             else:
                 source, color = (rows, PALETTE[0]) if i > j else (samples, PALETTE[1])
                 axis.plot(
-                    source[:1000, j], source[:1000, i], ".", ms=2.5, alpha=0.5, color=color, linestyle=""
+                    source[:most, j], source[:most, i], ".", ms=2.5, alpha=0.5, color=color, linestyle=""
                 )
                 axis.set_ylim(*limits[i])
             axis.tick_params(labelbottom=i == count - 1, labelleft=j == 0 and i != j)
@@ -190,8 +191,3 @@ def _limits(values: Any) -> tuple[float, float]:
 
 def _short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def over_splits(values: Sequence[float], others: Sequence[float]) -> MeanInterval:
-    """Mean and interval of the paired difference over splits."""
-    return paired_interval(values, others)

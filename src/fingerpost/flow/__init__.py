@@ -5,6 +5,7 @@ from __future__ import annotations
 from fingerpost.flow._loss import cfm_loss
 from fingerpost.flow.couplings import AbstractCoupling, ExactOT, Independent, Prefetched, Sinkhorn
 from fingerpost.flow.estimator import FlowEstimator
+from fingerpost.flow.estimator_scaling import resolutions
 from fingerpost.flow.guidance import Guided, drop_condition
 from fingerpost.flow.marginal import MarginalField, Nodes
 from fingerpost.flow.metrics import mmd, nll, wasserstein2
@@ -57,6 +58,7 @@ __all__ = [
     "mmd",
     "nll",
     "read_table",
+    "resolutions",
     "sample",
     "trajectory",
     "wasserstein2",

@@ -248,7 +248,8 @@ class FlowEstimator:
 
     def _batches(self, x: np.ndarray, seed: int) -> Callable[[int], Tensor]:
         """Rows of update k, scaled; what was rounded is spread anew in each pass over the rows."""
-        size = min(self.batch_size, len(x))
+        size = self.batch_size
+        x = np.tile(x, (-(-size // len(x)), 1))  # with few rows each is met several times, with other noise
         per_pass = len(x) // size
         passes: dict[int, Tensor] = {}
 
