@@ -426,12 +426,13 @@ def _claim_errors(config: Config, run: Run, check: float, gap: float, slopes: Ma
 
 
 def _against_differences(config: Config, problem: forms.Problem, gradient: Any, step: float = 1e-3) -> float:
-    """Largest relative gap of ⟨G, v⟩ and a fourth-order difference of ΣL along random unit directions v."""
+    """Largest relative gap of ⟨G, v⟩ and a fourth-order difference of ΣL along random v, about 1 long in each row."""
+    length = math.sqrt(sum(value[0].numel() for value in problem.parameters.values()))
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "directions"))
     worst = 0.0
     for _ in range(config.directions):
         v = {
-            name: torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            name: torch.randn(value.shape, generator=generator, dtype=torch.float64) / length
             for name, value in problem.parameters.items()
         }
 
