@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError
 from fingerpost.ode._march import Stats
-from fingerpost.ode._space import Tree
+from fingerpost.ode._space import Tree, tree_map
 
 
 @dataclass
@@ -45,10 +45,16 @@ class Solution:
           time: One time or several, anywhere within the steps.
 
         Returns:
-          The state at a single time, or states with a leading axis for a sequence of them.
+          The state at a single time, or states with a leading axis for a sequence of them. They have the
+          gradients of the solve, "backsolve" excepted, whose dense output refuses to be differentiated.
 
         Raises:
           InvalidValueError: If a time lies outside of the steps, or the solve kept none.
+
+        >>> from fingerpost.ode import solve
+        >>> solution = solve(lambda t, y: -y, torch.ones(1), [0.0, 2.0])
+        >>> solution.at([0.5, 1.0]).squeeze()
+        tensor([0.6065, 0.3679])
         """
         if self._dense is None:
             raise InvalidValueError(
@@ -68,8 +74,6 @@ class Solution:
         ys = self._dense(times.reshape(-1).tolist())
         if times.ndim:
             return ys
-        from fingerpost.ode._space import tree_map
-
         return tree_map(lambda leaf: leaf[0], ys)
 
 

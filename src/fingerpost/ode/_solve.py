@@ -116,7 +116,7 @@ def solve(
         is ``"backsolve"``.
       compile: Whether each step goes through `torch.compile`, f and its gradient included, or the name of a
         backend for it. The first solves take a minute or so, later ones with the same object f are faster;
-        a lambda made anew for each solve is compiled each time.
+        a lambda made anew for each solve is compiled each time, and an f that counts its own calls, at each.
 
     Returns:
       The solution: its `ys` have y0's structure, each leaf of shape (T, ...).
