@@ -169,7 +169,7 @@ def sheet(parts: dict[str, Any], rows: Sequence[str], columns: int, label: str) 
       label: What the rows are.
     """
     width = 0.42 * columns * len(parts) + 1.2
-    figure, axes = new_figure(1, len(parts), width=width, height=0.42 * len(rows) + 0.8, squeeze=False)
+    figure, axes = new_figure(1, len(parts), width=width, height=0.4 * len(rows) + 0.5, squeeze=False)
     for axis, (title, x) in zip(axes[0], parts.items()):
         size = x.shape[-1] + 1
         axis.imshow(mosaic(x, columns), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
