@@ -41,7 +41,7 @@ def test_exact_transport_is_the_best_of_all_permutations(n: int, d: int, seed: i
     assert cost(*flow.ExactOT()(x0, x1)) == pytest.approx(best, rel=1e-12)
 
 
-@pytest.mark.parametrize("n", [31, 32, 100, 257, 600])
+@pytest.mark.parametrize("n", [127, 128, 257, 800])
 @pytest.mark.parametrize("d", [2, 20])
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
 def test_exact_transport_has_the_cost_of_scipys_cold_solver(n: int, d: int, scale: float) -> None:

@@ -50,7 +50,7 @@ def sample_density(name: str, n: int, generator: torch.Generator | None = None) 
     >>> sample_density("checkerboard", 3, torch.Generator().manual_seed(0)).shape
     torch.Size([3, 2])
     """
-    return DENSITIES[_known(name)][0](n, generator)
+    return DENSITIES[_known(name)][0](_shares(n, generator, balanced), generator)
 
 
 def log_density(name: str, x: Tensor) -> Tensor:
@@ -71,8 +71,21 @@ def _known(name: str) -> str:
     return name
 
 
-def _normal(n: int, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(n, 2, generator=generator)
+def _shares(n: int, generator: torch.Generator | None, balanced: bool) -> Tensor:
+    """N uniform numbers that choose component and place: independent, or one in each of n equal intervals."""
+    u = torch.rand(n, generator=generator)
+    return (torch.randperm(n, generator=generator) + u) / n if balanced else u
+
+
+def _which(u: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """The component that each share falls to, and where in it, uniform in [0, 1)."""
+    place = components * u
+    component = place.floor().clamp(max=components - 1)
+    return component.long(), place - component
+
+
+def _normal(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(len(u), 2, generator=generator)
 
 
 def _centers() -> Tensor:
@@ -80,9 +93,8 @@ def _centers() -> Tensor:
     return RADIUS * torch.stack([angles.cos(), angles.sin()], 1)
 
 
-def _sample_eight(n: int, generator: torch.Generator | None) -> Tensor:
-    center = _centers()[torch.randint(8, (n,), generator=generator)]
-    return center + math.sqrt(VARIANCE) * _normal(n, generator)
+def _sample_eight(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    return _centers()[_which(u, 8)[0]] + math.sqrt(VARIANCE) * _normal(u, generator)
 
 
 def _log_eight(x: Tensor) -> Tensor:
@@ -96,19 +108,17 @@ def _moons(angle: Tensor) -> tuple[Tensor, Tensor]:
     return 3 * outer - 1, 3 * (torch.tensor([1, 0.5], dtype=angle.dtype) - outer) - 1
 
 
-def _either(parts: tuple[Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
-    """Each row of one of two, at random."""
-    return torch.where(torch.rand(len(parts[0]), 1, generator=generator) < 0.5, *parts)
+def _on_arcs(u: Tensor) -> Tensor:
+    side, place = _which(u, 2)
+    return torch.where(side[:, None] == 0, *_moons(math.pi * place))
 
 
-def _sample_moons(n: int, generator: torch.Generator | None) -> Tensor:
-    arc = _either(_moons(math.pi * torch.rand(n, generator=generator)), generator)
-    return arc + BAND * torch.rand(n, 1, generator=generator)
+def _sample_moons(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    return _on_arcs(u) + BAND * torch.rand(len(u), 1, generator=generator)
 
 
-def _sample_soft_moons(n: int, generator: torch.Generator | None) -> Tensor:
-    arc = _either(_moons(math.pi * torch.rand(n, generator=generator)), generator)
-    return arc + MOON_STD * _normal(n, generator)
+def _sample_soft_moons(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    return _on_arcs(u) + MOON_STD * _normal(u, generator)
 
 
 def _log_soft_moons(x: Tensor) -> Tensor:
@@ -143,10 +153,11 @@ def _band(z: Tensor, side: int) -> Tensor:
     return density
 
 
-def _sample_checkerboard(n: int, generator: torch.Generator | None) -> Tensor:
-    column = torch.randint(4, (n,), generator=generator)
-    row = 2 * torch.randint(2, (n,), generator=generator) + column % 2
-    return 2 * (torch.stack([column, row], 1) + torch.rand(n, 2, generator=generator)) - 4
+def _sample_checkerboard(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    square, place = _which(u, 8)
+    column, row = square // 2, 2 * (square % 2) + (square // 2) % 2
+    within = torch.stack([place, torch.rand(len(u), generator=generator)], 1)
+    return 2 * (torch.stack([column, row], 1) + within) - 4
 
 
 def _log_checkerboard(x: Tensor) -> Tensor:
@@ -160,9 +171,9 @@ def _arm(u: Tensor) -> Tensor:
     return GROWTH * angle[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def _sample_spirals(n: int, generator: torch.Generator | None) -> Tensor:
-    arm = _arm(torch.rand(n, generator=generator))
-    return _either((arm, -arm), generator) + SPIRAL_STD * _normal(n, generator)
+def _sample_spirals(u: Tensor, generator: torch.Generator | None) -> Tensor:
+    side, place = _which(u, 2)
+    return (1 - 2 * side[:, None]) * _arm(place) + SPIRAL_STD * _normal(u, generator)
 
 
 def _log_spirals(x: Tensor) -> Tensor:
