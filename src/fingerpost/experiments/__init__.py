@@ -122,6 +122,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "Class-conditional samples judged by a classifier and by their distances to training and held-out digits.",
             ("flow", "ode"),
         ),
+        Entry(
+            "md-observables",
+            "fingerpost.experiments.md_observables",
+            "A force field from averages over its trajectories",
+            "Fits a ring of beads to its radial distribution and bond lengths, and measures how far back gradients reach.",
+            ("ode",),
+        ),
     )
 }
 
