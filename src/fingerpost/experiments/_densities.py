@@ -35,13 +35,17 @@ TURNS, GROWTH = 3 * math.pi, 0.4
 EDGE = 1e-6  # widens the moons' band, so that samples rounded to float32 stay inside
 
 
-def sample_density(name: str, n: int, generator: torch.Generator | None = None) -> Tensor:
+def sample_density(
+    name: str, n: int, generator: torch.Generator | None = None, *, balanced: bool = False
+) -> Tensor:
     """N points of the density, shape (n, 2), in float32.
 
     Args:
       name: One of `DENSITIES`.
       n: How many.
       generator: Source of randomness; torch's global one unless given.
+      balanced: Whether components, and places along a curve, come in equal shares, as in the public examples' moons. The
+        points are then not independent, and nearer to the density: for reference sets.
 
     Raises:
       ConfigError: If there is no such density; the message suggests the nearest.
