@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_batched_and_looped_products_agree_on_both_sides_of_the_switch(monkeypat
     y = states(3, 4).requires_grad_()
     gradients = []
     for rows in (0, 10_000):
-        monkeypatch.setattr("fingerpost.ode.divergence._BATCHED_ROWS", rows)
+        monkeypatch.setattr(sys.modules["fingerpost.ode.divergence"], "_BATCHED_ROWS", rows)
         trace = divergence(f, 0.0, y)[1]
         gradients.append([trace, *torch.autograd.grad(trace.sum(), [y, *parameters], allow_unused=True)])
     for a, b in zip(*gradients):
