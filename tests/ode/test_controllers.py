@@ -113,3 +113,18 @@ def test_tableaux_take_constant_steps_too() -> None:
         chirp, torch.ones(2, dtype=F64), [0.0, 1.0], method="dopri5", controller=ConstantStepSize(0.25)
     )
     assert solution.steps == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_last_step_stretches_where_its_error_allows_rather_than_leave_a_sliver() -> None:
+    def orbit(t: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([y[1], -y[0]])
+
+    y0 = torch.tensor([1.0, 0.0], dtype=F64)
+    free = solve(orbit, y0, [0.0, 20.0]).steps
+    usual = free[6] - free[5]
+    stretched = solve(orbit, y0, [0.0, free[6] + 0.05 * usual])
+    assert len(stretched.steps) == 7
+    assert stretched.steps[6] - stretched.steps[5] == pytest.approx(1.05 * usual)
+    assert stretched.stats.rejected == 0
+    whole = solve(orbit, y0, [0.0, free[6] + 0.5 * usual])
+    assert len(whole.steps) == 8

@@ -131,7 +131,7 @@ class March:
             first = self.field(self.field.time(t), y)
         h = sign * (scheme.first_step or self._initial_step(t, y, first, abs(end - t)))
         earlier: list[float] = []
-        attempts, grow = 0, True
+        attempts, grow, reach = 0, True, 0.0
         while t != end:
             smallest = 16 * math.ulp(max(abs(t), abs(end)))
             if attempts >= scheme.max_steps:
@@ -140,18 +140,20 @@ class March:
                 underflow = ratio < math.inf if attempts else bool(scheme.first_step)
                 return self._stop("step_underflow" if underflow else "non_finite", t, h)
             attempts += 1
-            landing = abs(end - t) <= abs(h) * (1 + 1e-9) + smallest
+            landing = abs(end - t) <= max(abs(h) * (1 + 1e-9) + smallest, reach)
             h_used = end - t if landing else h
             step = method.step(self.field, t, y, h_used, first, workspace)
             ratio = self._ratio(step)
             if not ratio <= 1:
                 self.stats.rejected += 1
                 first = step.first
-                h, grow = h_used * controller.rejected(ratio, order), False
+                h, grow, reach = h_used * controller.rejected(ratio, order), False, 0.0
                 continue
             factor = controller.factor(ratio, earlier, order)
             h, grow = h_used * (factor if grow else min(1.0, factor)), True
             self.next_step = h
+            # a last step somewhat longer than the controller's spares a short one after it
+            reach = abs(h_used) * (0.9 / max(ratio, 1e-3)) ** (1 / order)
             earlier = [ratio, *earlier[:1]]
             t, y, first = end if landing else t + h_used, step.y1, step.last
             self.stats.accepted += 1
