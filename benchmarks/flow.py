@@ -148,7 +148,7 @@ def overlapped(task: Task, coupling: ExactOT, case: str, count: int) -> Row:
         return (time.perf_counter() - start) / count
 
     times: dict[str, list[float]] = {"bare": [], "ours": []}
-    for _ in range(5):
+    for _ in range(3):
         times["bare"].append(train(batches))
         with Prefetched(batches) as ahead:
             times["ours"].append(train(ahead))
@@ -185,7 +185,7 @@ def sampling(quick: bool) -> list[Row]:
 
 def distances(quick: bool) -> list[Row]:
     """W₂ of samples from data after the same training, ours and the peer's; the floor is that of fresh data."""
-    seeds, budget = (1, 2000) if quick else (3, 10_000)
+    seeds, budget = (1, 2000) if quick else (3, 6000)
     matchers, why = peers()
     ways: dict[str, Callable[[Task], Tensor]] = {"ours": lambda task: task.ours(ExactOT())}
     if matchers:

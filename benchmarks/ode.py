@@ -14,15 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from _interleave import environment
-from _ode_cases import ATOL, CASES, RTOL, Case, TooManyEvaluations
+from _ode_cases import ATOL, CASES, RTOL, Augmented, Case, TooManyEvaluations
 from _ode_diffrax import Worker
 from _ode_peers import OURS, PEERS, missing
 from _ode_rows import Times, absent, figure, over_floor, speed_up
 from _turns import Timed, here, turns
 from fingerpost._table import Table
-from fingerpost.ode import solve
+from fingerpost.ode import CNF, solve
 
 FORWARD, FRAMEWORK, TINY = 1.4, 1.3, 2.0
 GRADIENT = {  # over torchdiffeq's default adjoint
@@ -125,8 +126,15 @@ class Bench:
             timed["diffrax"] = self.jitted("gradient")
             notes["diffrax"] = f"error of the gradient {self.error(self.diffrax_gradient(RTOL)):.1e}"
         timed["f"], timed["product"] = bare(case)
+        if isinstance(case.field, Augmented):
+            timed["class"] = here(lambda: likelihood(case))
+            counts["class"], found = counted(case, lambda: likelihood(case))
+            notes["class"] = f"{counts['class']} evaluations, error of the gradient {self.error(found):.1e}"
         times = turns(timed, self.repeats)
         rows: list[Row] = []
+        if "class" in times:
+            peers = {key: times[key] for key in ("class", ADJOINT) if key in times}
+            rows += self.compared("gradient, CNF.log_prob, tape", peers, "class", notes, {})
         for way in OURS:
             targets = {ADJOINT: GRADIENT.get(case.name, {}).get(way)}
             peers = times if way == "tape" else {key: times[key] for key in (way, ADJOINT) if key in times}
@@ -203,6 +211,14 @@ class Bench:
 
     def error(self, found: Sequence[Tensor]) -> float:
         return relative(flat(found), self.gradient)
+
+
+def likelihood(case: Case) -> Sequence[Tensor]:
+    """The gradient of the mean −log p by the class `CNF`, which takes the trace and the integral its own way."""
+    x = case.y0[:, :-1]
+    base = Independent(Normal(torch.zeros(x.shape[1]), 1.0), 1)
+    flow = CNF(case.net, base, rtol=RTOL, atol=ATOL, gradient="tape", quadrature_in_norm=True)
+    return torch.autograd.grad(-flow.log_prob(x).mean(), case.params)
 
 
 def reference(case: Case) -> tuple[Tensor, Tensor]:
