@@ -139,6 +139,16 @@ def test_a_complex_state_rotates(dtype: torch.dtype, nested: bool) -> None:
     assert (ys[-1] + z).abs().max() < 2e-5
 
 
+def test_conjugated_and_transposed_views_are_states_and_derivatives_like_any_other() -> None:
+    z = torch.tensor([1.0 + 1j, 2j], dtype=torch.complex128)
+    ys = solve(lambda t, y: y.conj(), z.conj(), [0.0, 0.5], rtol=1e-9, atol=1e-9).ys
+    exact = torch.complex(z.real * math.exp(0.5), -z.imag * math.exp(-0.5))
+    torch.testing.assert_close(ys[-1], exact, rtol=1e-7, atol=1e-9)
+    y = torch.arange(6.0, dtype=F64).reshape(2, 3).t()
+    ys = solve(lambda t, y: -y.t().contiguous().t(), y, [0.0, 0.5, 1.0], rtol=1e-9, atol=1e-9).ys
+    torch.testing.assert_close(ys[-1], y * math.exp(-1.0), rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_time_reaches_the_field_as_a_scalar_of_the_states_precision(dtype: torch.dtype) -> None:
     seen = set()

@@ -77,7 +77,7 @@ class StateSpace:
         if self.plain:
             return tree
         if self.single:
-            return torch.view_as_real(tree)
+            return torch.view_as_real(tree.resolve_conj())
         return torch.cat([_flat(leaf) for leaf in leaves_of(tree)])
 
     def unpack(self, y: Tensor, leading: int = 0) -> Tree:
