@@ -140,13 +140,7 @@ def odeint_adjoint(
 
     Args:
       func: As for `odeint`; an nn.Module unless `adjoint_params` is given.
-      y0: As for `odeint`.
-      t: As for `odeint`.
-      rtol: As for `odeint`.
-      atol: As for `odeint`.
-      method: As for `odeint`.
-      options: As for `odeint`.
-      event_fn: As for `odeint`.
+      y0, t, rtol, atol, method, options, event_fn: As for `odeint`.
       adjoint_rtol: The backward solve takes the forward's; another value is warned of.
       adjoint_atol: Likewise.
       adjoint_method: Likewise.
