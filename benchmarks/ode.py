@@ -191,12 +191,15 @@ class Bench:
     ) -> list[Row]:
         """One row for each peer, the missing ones too."""
         rows = []
+        expected = ["torchdiffeq", "zuko", "torchode", "diffrax"] if what == "forward" else [ADJOINT]
+        if what == "gradient, tape":
+            expected += ["zuko", "torchode", "diffrax"]
         for key in [*PEERS, "diffrax"]:
             name = "diffrax under jit" if key == "diffrax" else PEERS[key][1].name
             if key in times and key in notes:
                 note = f"ours: {notes[ours]}; peer: {notes[key]}"
                 rows.append(speed_up(what, self.case.text, times, ours, key, name, targets.get(key), note))
-            elif key in self.absent and key in (ADJOINT, "zuko", "torchode", "diffrax"):
+            elif key in self.absent and key in expected:
                 rows.append(absent(what, self.case.text, name, self.absent[key]))
         return rows
 
