@@ -1,5 +1,6 @@
 """Samples, trajectories and log densities against closed forms; guidance against its formula."""
 
+import itertools
 import math
 
 import pytest
@@ -96,7 +97,7 @@ def test_steps_may_be_given_as_times_and_times_run_from_noise_to_data_for_densit
     grid = [0.0, 0.1, 0.3, 0.6, 1.0]
     x0 = noise()
     expected = x0
-    for start, end in zip(grid, grid[1:]):
+    for start, end in itertools.pairwise(grid):
         expected = expected + (end - start) * linear(None, expected)
     torch.testing.assert_close(sample(linear, x0, steps=grid), expected)
     seen = []

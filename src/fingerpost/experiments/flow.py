@@ -41,7 +41,7 @@ class Config:
       learning_rate: AdamW's learning rate.
       dropout: Fraction of units that training drops.
       noise: Standard deviation of noise on the scaled rows, which smooths the density.
-      transform: "power" (Yeo–Johnson) or "linear" scaling of columns.
+      scaling: "power" (Yeo–Johnson) or "linear" scaling of columns.
       device: Where to compute.
     """
 
@@ -60,7 +60,7 @@ class Config:
     learning_rate: float = 0.002
     dropout: float = 0.0
     noise: float = 0.0
-    transform: str = "power"
+    scaling: str = "power"
     device: str = "cpu"
 
 
@@ -87,8 +87,8 @@ def check(config: Config) -> None:
     for name in ("members", "depth", "steps", "batch_size"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    if config.transform not in ("power", "linear"):
-        raise ConfigError(f"transform is {config.transform!r}; it is 'power' or 'linear'")
+    if config.scaling not in ("power", "linear"):
+        raise ConfigError(f"scaling is {config.scaling!r}; it is 'power' or 'linear'")
 
 
 def _needs(module: str, extra: str, purpose: str) -> None:
@@ -163,7 +163,7 @@ def _fitted(config: Config, table: Any, train: Any, run: Run) -> Any:
             dropout=config.dropout,
             noise=config.noise,
             members=config.members,
-            transform=config.transform,
+            scaling=config.scaling,
             device=config.device,
             random_state=derive_seed(config.seed, "estimator") % 2**31,
         )

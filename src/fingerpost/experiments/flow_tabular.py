@@ -43,7 +43,7 @@ class Config:
       steps: Updates of each member, at most; training stops early by itself.
       batch_size: Rows per update.
       learning_rate: AdamW's learning rate.
-      transform: "power" (Yeo–Johnson) or "linear" scaling of columns.
+      scaling: "power" (Yeo–Johnson) or "linear" scaling of columns.
       device: Where to compute.
     """
 
@@ -56,7 +56,7 @@ class Config:
     steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 0.002
-    transform: str = "power"
+    scaling: str = "power"
     device: str = "cpu"
 
 
@@ -126,7 +126,7 @@ def _one(config: Config, name: str, seed: int, run: Run, stage: str) -> dict[str
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         members=config.members,
-        transform=config.transform,
+        scaling=config.scaling,
         dequantize=False,
         device=config.device,
         random_state=derive_seed(seed, "estimator") % 2**31,

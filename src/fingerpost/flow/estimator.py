@@ -64,7 +64,7 @@ class FlowEstimator:
       evaluate_every: Updates between evaluations on them.
       patience: Evaluations without a better one before training stops.
       members: How many fields are trained and averaged; each holds other rows out.
-      transform: "power" (Yeo–Johnson) or "linear" scaling of columns.
+      scaling: "power" (Yeo–Johnson) or "linear" scaling of columns.
       dequantize: Whether a column that was rounded gets uniform noise of its resolution in training. Its density is then
         that of the rounded value's interval; without, it may grow without bound.
       coupling: "independent" or "exact-ot" pairs of noise and data.
@@ -96,12 +96,12 @@ class FlowEstimator:
         weight_decay: float = 1e-2,
         dropout: float = 0.0,
         noise: float = 0.0,
-        ema: float = 0.995,
+        ema: float = 0.99,
         validation_fraction: float = 0.15,
         evaluate_every: int = 100,
         patience: int = 10,
         members: int = 1,
-        transform: str = "power",
+        scaling: str = "power",
         dequantize: bool = True,
         coupling: str = "independent",
         rtol: float = 1e-4,
@@ -113,7 +113,7 @@ class FlowEstimator:
         self.learning_rate, self.weight_decay, self.dropout = learning_rate, weight_decay, dropout
         self.noise, self.ema, self.validation_fraction = noise, ema, validation_fraction
         self.evaluate_every, self.patience, self.members = evaluate_every, patience, members
-        self.transform, self.dequantize, self.coupling = transform, dequantize, coupling
+        self.scaling, self.dequantize, self.coupling = scaling, dequantize, coupling
         self.rtol, self.atol, self.device, self.random_state = rtol, atol, device, random_state
 
     # scikit-learn's protocol
@@ -181,7 +181,7 @@ class FlowEstimator:
         seed = self._seed()
         generator = np.random.default_rng(seed)
         spread = x + self.resolutions_ * generator.uniform(-0.5, 0.5, x.shape)
-        self.scaling_ = Scaling(self.transform).fit(spread)
+        self.scaling_ = Scaling(self.scaling).fit(spread)
         order = generator.permutation(len(x))
         self.field_ = self._new_field(len(x), seed)
         self.history_: list[dict[str, float]] = []
@@ -190,7 +190,7 @@ class FlowEstimator:
             history = train(job)
             member.load_state_dict(best.weights)
             self.history_ += [{"member": k, **row} for row in history or []]
-        self.field_.eval().requires_grad_(False)
+        self.field_.double().eval().requires_grad_(False)  # densities should not depend on the order of rows
         return self
 
     def _seed(self) -> int:
@@ -313,12 +313,17 @@ class FlowEstimator:
             raise InvalidValueError(f"n_samples is {n_samples}; expected at least 1")
         seed = self._seed() if random_state is None else int(random_state)
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(n_samples, self.n_features_in_, generator=generator).to(self.device)
+        noise = torch.randn(n_samples, self.n_features_in_, generator=generator, dtype=torch.float64)
+        noise = noise.to(self.device)
         parts = [sample(self.field_, part, rtol=self.rtol, atol=self.atol) for part in noise.split(_CHUNK)]
-        return self.scaling_.inverse(torch.cat(parts).double().cpu().numpy())
+        return self.scaling_.inverse(torch.cat(parts).cpu().numpy())
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Log density of each row in the table's units, natural logarithm, shape (n,), float64."""
+        """Log density of each row in the table's units, natural logarithm, shape (n,), float64.
+
+        The solver chooses its steps for 4,096 rows together, so that a row's value depends on the rows beside it, within
+        the solver's tolerance.
+        """
         self._check_fitted()
         columns = names_of(X)
         if columns is not None and tuple(columns) != self.columns_:
@@ -331,9 +336,9 @@ class FlowEstimator:
                 f"X has {x.shape[1]} features, but FlowEstimator is expecting {self.n_features_in_} features as input"
             )
         z, change = self.scaling_.forward(x)
-        rows = torch.from_numpy(z).to(self.device, torch.float32)
+        rows = torch.from_numpy(z).to(self.device)
         density = [log_prob(self.field_, part, rtol=self.rtol, atol=self.atol) for part in rows.split(_CHUNK)]
-        return torch.cat(density).double().cpu().numpy() + change
+        return torch.cat(density).cpu().numpy() + change
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`: log likelihood of a row, higher is better."""
@@ -378,11 +383,11 @@ class FlowEstimator:
             self.feature_names_in_ = np.asarray(self.columns_, dtype=object)
         self.n_features_in_ = len(self.columns_)
         self.history_, self.resolutions_ = facts["history"], arrays["resolutions"]
-        self.scaling_ = Scaling(self.transform)
+        self.scaling_ = Scaling(self.scaling)
         for name in self.scaling_.arrays():
             setattr(self.scaling_, name, arrays[f"scaling.{name}"])
         width, self.width = self.width, facts["width"]
-        self.field_ = self._new_field(2, 0)
+        self.field_ = self._new_field(2, 0).double()
         self.width = width
         prefix = "field."
         weights = {

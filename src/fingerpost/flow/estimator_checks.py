@@ -39,7 +39,7 @@ def check_parameters(estimator: Any) -> None:
             raise InvalidValueError(f"{name} is {value!r}; expected a number {limits}")
     if estimator.width is not None and estimator.width < 1:
         raise InvalidValueError(f"width is {estimator.width!r}; expected at least 1, or None")
-    for name, known in (("coupling", COUPLINGS), ("transform", TRANSFORMS)):
+    for name, known in (("coupling", COUPLINGS), ("scaling", TRANSFORMS)):
         value = getattr(estimator, name)
         if value not in known:
             raise InvalidValueError(
