@@ -88,6 +88,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("ode",),
         ),
         Entry(
+            "cnf-2d",
+            "fingerpost.experiments.cnf_2d",
+            "Continuous flows for densities of the plane",
+            "Fits flows by maximum likelihood and holds them to exact densities; density and field as pictures.",
+            ("ode",),
+        ),
+        Entry(
             "adjoint-memory",
             "fingerpost.experiments.adjoint_memory",
             "What each gradient of an ODE costs",
@@ -128,6 +135,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "A force field from averages over its trajectories",
             "Fits a ring of beads to its radial distribution and bond lengths, and measures how far back gradients reach.",
             ("ode",),
+        ),
+        Entry(
+            "flow-2d",
+            "fingerpost.experiments.flow_2d",
+            "Flows in the plane",
+            "Paths, couplings and solver steps by Wasserstein distance and likelihood; what training without simulation saves.",
+            ("flow", "ode"),
         ),
     )
 }
