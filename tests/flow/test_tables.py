@@ -62,9 +62,8 @@ def test_parquet_is_read_with_names_missing_values_and_text(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     path = tmp_path / "t.parquet"
     with duckdb.connect() as connection:
-        connection.execute(
-            f"COPY (SELECT * FROM (VALUES (1, 2.5, 'x'), (3, NULL, 'y'), (5, 6.5, 'z')) v(a, b, c)) TO '{path}' (FORMAT parquet)"
-        )
+        rows = "SELECT * FROM (VALUES (1, 2.5, 'x'), (3, NULL, 'y'), (5, 6.5, 'z')) v(a, b, c)"
+        connection.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet)")
     table = read_table(path, drop_text=True, drop_missing=True)
     assert (table.columns, table.dropped, table.dropped_rows) == (("a", "b"), ("c",), 1)
     np.testing.assert_array_equal(table.values, [[1, 2.5], [5, 6.5]])
