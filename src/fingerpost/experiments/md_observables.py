@@ -412,9 +412,10 @@ def _chaos(config: Config, run: Run, setting: Setting) -> None:
     logs, rows = [], []
     for length in run.progress(lengths, "lengths"):
         gradients = molecules.gyration_gradients(ring, setting.guess, start, _times(config, length), h)
-        logs.append(gradients.norm(dim=1).log())
+        norms = gradients.norm(dim=1)
+        logs.append((length * norms).log())  # the average over t divides what grows at its end by t
         noise = (gradients.var(0).sum() / count).sqrt()
-        rows.append([length, float(logs[-1].mean().exp()), float(gradients.mean(0).norm() / noise)])
+        rows.append([length, float(norms.log().mean().exp()), float(gradients.mean(0).norm() / noise)])
     slopes, first = molecules.growth(lengths, logs, 4.0), 4.0
     window = (first, lengths[-1])
     exponents = molecules.lyapunov(ring, setting.guess.expand(count, 4), start, window, h)
@@ -430,7 +431,7 @@ def _chaos(config: Config, run: Run, setting: Setting) -> None:
 def _claim_chaos(config: Config, run: Run, rows: list[list[float]], slopes: Any, exponents: Any) -> None:
     growth, rate = mean_interval(slopes.tolist()), float(exponents.mean())
     run.claim(
-        Claim("growth-is-lyapunov", "Gradients grow with the trajectory at the rate of the Lyapunov exponent.", CHAOS,
+        Claim("growth-is-lyapunov", "Gradients of averages over a time t grow as e^{λt} / t, λ the Lyapunov exponent.", CHAOS,
               "1 ± 0.15", growth.mean / rate, low=0.85, high=1.15, interval=(growth.low / rate, growth.high / rate),
               unit="growth rate / λ", decided_by="interval",
               note=f"growth {growth.mean:.3g} from t = 4 to {rows[-1][0]:g}; λ = {rate:.3g} from nearby trajectories; "
@@ -457,8 +458,8 @@ def _chaos_figure(config: Config, run: Run, rows: list[list[float]], rate: float
     left.semilogy(lengths, norms, marker="o", label="typical gradient")
     anchor = next(row for row in rows if row[0] == first)
     late = [length for length in lengths if length >= first]
-    line = [anchor[1] * math.exp(rate * (length - first)) for length in late]
-    left.semilogy(late, line, label=f"e^{{λt}}, λ = {rate:.2f} from nearby trajectories")
+    line = [anchor[1] * math.exp(rate * (length - first)) * first / length for length in late]
+    left.semilogy(late, line, label=f"e^{{λt}} / t, λ = {rate:.2f} from nearby trajectories")
     left.set(title="Length of the gradient", xlabel="length of trajectory, σ√(m/ε)", ylabel="‖∂R²/∂log θ‖")
     right.semilogy(lengths, ratios, marker="o", color="#0072B2")
     right.axhline(USEFUL, color="0.2", linewidth=1, linestyle=":")
