@@ -289,7 +289,6 @@ CHECKS = (
     "check_estimator_repr",
     "check_estimator_tags_renamed",
     "check_valid_tag_types",
-    "check_dont_overwrite_attributes",
     "check_dict_unchanged",
     "check_dtype_object",
     "check_estimators_dtypes",
