@@ -154,7 +154,7 @@ def train_field(config: Config, pictures: images.Pictures, run: Run | None) -> t
 
     def step(model: Any, index: Any) -> dict[str, Any]:
         index = index.to(pictures.train_y.device)
-        shown = flow.drop_condition(pictures.train_y[index].cpu(), config.drop, model.null).to(index)
+        shown = flow.drop_condition(pictures.train_y[index], config.drop, model.null)
         loss = flow.cfm_loss(model.train(), pictures.train_x[index], condition=shown)
         loss.backward()
         return {"loss": loss}
