@@ -38,7 +38,7 @@ EDGE = 1e-6  # widens the moons' band, so that samples rounded to float32 stay i
 def sample_density(
     name: str, n: int, generator: torch.Generator | None = None, *, balanced: bool = False
 ) -> Tensor:
-    """N points of the density, shape (n, 2), in float32.
+    """Draws n points of the density, shape (n, 2), in float32.
 
     Args:
       name: One of `DENSITIES`.

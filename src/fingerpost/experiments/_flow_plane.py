@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -209,8 +208,8 @@ def simulation(recipe: Recipe, target: str, steps: int, run: Run | None) -> dict
     """Maximum likelihood through a CNF with the same net, and what a step of each objective takes.
 
     Returns:
-      Per objective: evaluations of the field in a step (those of backward passes too), milliseconds of processor time in a
-      step, and the KL estimate of the CNF after its training.
+      Per objective: evaluations of the field in a step (those of backward passes too) and floating-point operations; and the
+      KL estimate of the CNF after its training.
     """
     base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2, **recipe.place), 1.0), 1)
 
@@ -233,17 +232,33 @@ def simulation(recipe: Recipe, target: str, steps: int, run: Run | None) -> dict
     divergence = _divergence(recipe, arm, model, flow.CondOT())["adaptive"]
     out: dict[str, Any] = {"divergence": divergence}
     for name, step in (("likelihood", by_likelihood), ("matching", by_matching)):
-        out[name] = _cost(model, step, [batches(k) for k in range(12)])
+        out[name] = _cost(model, step, [batches(k) for k in range(4)])
     return out
 
 
 def _cost(model: Any, step: Any, batches: list[Any]) -> dict[str, float]:
-    """Median milliseconds of processor time, and mean evaluations of the field, of one step."""
-    step(model, batches[0])
-    model.calls, times = 0, []
-    for batch in batches:
-        begun = time.process_time()
-        step(model, batch)
-        times.append(time.process_time() - begun)
+    """Mean evaluations of the field, and mean floating-point operations of its matrix products, of one step."""
+    model.calls = 0
+    with _counter() as counter:
+        for batch in batches:
+            step(model, batch)
     model.zero_grad()
-    return {"evaluations": model.calls / len(batches), "milliseconds": 1e3 * sorted(times)[len(times) // 2]}
+    return {"evaluations": model.calls / len(batches), "operations": counter.operations / len(batches)}
+
+
+def _counter() -> Any:
+    """Counts the operations of matrix products, forward and backward, by torch's own table of them."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
+
+    class Counter(TorchDispatchMode):
+        operations = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = function(*args, **(kwargs or {}))
+            count = flop_registry.get(function._overloadpacket)
+            if count is not None:
+                self.operations += int(count(*args, **(kwargs or {}), out_val=out))
+            return out
+
+    return Counter()
