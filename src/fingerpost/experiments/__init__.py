@@ -112,7 +112,7 @@ EXPERIMENTS: dict[str, Entry] = {
             "fm-equals-cfm",
             "fingerpost.experiments.fm_equals_cfm",
             "Flow matching by conditional pairs",
-            "Whether the conditional loss has the gradient of the marginal one, with its noise, and the source's printed formulas.",
+            "Whether the conditional loss has the marginal one's gradient, its noise, and the source's printed formulas.",
             ("flow", "ode"),
         ),
         Entry(
