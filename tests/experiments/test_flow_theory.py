@@ -88,7 +88,7 @@ def test_samples_of_a_density_fall_into_cells_by_its_log_density(name, balanced)
     x = densities.sample_density(name, 400_000, torch.Generator().manual_seed(0), balanced=balanced)
     edges = torch.linspace(-6.5, 6.5, 27, dtype=torch.float64)
     shares = torch.histogramdd(x.double(), [edges, edges]).hist / 400_000
-    fine = 3 if name in ("soft-moons", "two-spirals") else 40
+    fine = 5 if name in ("soft-moons", "two-spirals") else 40
     middles = (torch.arange(26 * fine, dtype=torch.float64) + 0.5) * (0.5 / fine) - 6.5
     density = densities.log_density(name, torch.cartesian_prod(middles, middles)).exp()
     expected = density.reshape(26, fine, 26, fine).mean((1, 3)) * 0.25
