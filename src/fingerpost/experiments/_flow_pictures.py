@@ -29,9 +29,16 @@ def trajectories(results: Mapping[str, Any]) -> Any:
         axes.scatter(*lines[0].T, s=14, color=NOISE, label="t = 0", zorder=2, linewidths=0)
         axes.scatter(*lines[-1].T, s=14, color=DATA, label="t = 1", zorder=3, linewidths=0)
         axes.set_title(f"{name}\nstraightness defect {result['straightness']:.3f}")
+        axes.set(xlim=(-6.6, 6.6), ylim=(-6.6, 6.6))
         _bare(axes)
     legend_outside(figure, grid.flat[0])
+    _room(figure)
     return figure
+
+
+def _room(figure: Any) -> None:
+    """Keeps two-line titles off the edge, which the default padding cuts where panels are square."""
+    figure.set_layout_engine("constrained", h_pad=0.16, w_pad=0.08)
 
 
 def samples(results: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any]) -> Any:
@@ -47,11 +54,12 @@ def samples(results: Mapping[str, Mapping[str, Any]], data: Mapping[str, Any]) -
         }
         for axes, (name, points) in zip(row, panels.items()):
             axes.scatter(*np.asarray(points).T, s=4, color=DATA, linewidths=0, alpha=0.7)
-            axes.set_title("\n".join(name.split(", ")) if ", " in name else name + "\n")
+            axes.set_title("\n".join(name.split(", ")) if ", " in name else name)
             axes.set(xlim=(-5.2, 5.2), ylim=(-5.2, 5.2))
             _bare(axes)
         for axes in row[len(panels) :]:
             axes.set_visible(False)
+    _room(figure)
     return figure
 
 
