@@ -42,7 +42,7 @@ class Config:
     width: int = 24
     strata: int = 32
     batch: int = 256
-    redraws: int = 64
+    redraws: int = 256
     nodes: int = 16
     sigma_min: float = 0.1
     device: str = "cpu"
