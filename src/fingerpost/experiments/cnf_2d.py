@@ -43,7 +43,7 @@ class Config:
 
     seed: int = 0
     densities: tuple[str, ...] = ("eight-gaussians", "soft-moons", "checkerboard", "two-spirals")
-    steps: int = 1500
+    steps: int = 2500
     batch_size: int = 256
     rate: float = 2e-2
     width: int = 64
