@@ -1,6 +1,8 @@
 """The spiral experiment in small: same training with three gradients, repeatable, wrong settings refused."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -41,3 +43,9 @@ def test_three_gradients_train_alike_and_a_second_run_repeats_the_first(tmp_path
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         spiral.check(dataclasses.replace(spiral.PRESETS["quick"], **changes))
+
+
+@pytest.mark.parametrize("module", ["adjoint_three_losses", "neural_ode_spiral", "cnf_2d"])
+def test_a_command_line_is_checked_before_torch_is_loaded(module):
+    code = f"import sys, fingerpost.experiments.{module}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

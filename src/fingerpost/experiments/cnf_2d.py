@@ -11,9 +11,10 @@ from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.errors import ConfigError, did_you_mean
 from fingerpost.experiments import _densities as densities
-from fingerpost.lab import Claim, Run, derive_seed, legend_outside, mean_interval, new_figure, train
+from fingerpost.lab import Claim, Run, derive_seed, legend_outside, mean_interval, new_figure
 
 torch = lazy_import("torch")
+trainer = lazy_import("fingerpost.lab.trainer")
 ode = lazy_import("fingerpost.ode")
 cnf = lazy_import("fingerpost.ode.cnf")
 
@@ -143,7 +144,7 @@ def _fit_and_judge(flow: Flow, run: Run) -> dict[str, Any]:
         loss.backward()
         return {"loss": loss, "nfe": evaluations}
 
-    result = train(
+    result = trainer.train(
         flow.net, optimizer, step, lambda k: flow.samples(config.batch_size, "train", k), steps=config.steps,
         seed=config.seed, run=run, stage=f"fit-{flow.name}", clip_norm=10.0,
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps),

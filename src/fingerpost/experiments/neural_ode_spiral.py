@@ -10,9 +10,10 @@ from typing import Any
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.errors import ConfigError
-from fingerpost.lab import Claim, Run, derive_seed, legend_outside, mean_interval, new_figure, train
+from fingerpost.lab import Claim, Run, derive_seed, legend_outside, mean_interval, new_figure
 
 torch = lazy_import("torch")
+trainer = lazy_import("fingerpost.lab.trainer")
 ode = lazy_import("fingerpost.ode")
 
 GRADIENTS = ("tape", "checkpoint", "backsolve")
@@ -152,7 +153,7 @@ def _train(config: Config, run: Run, seed: int, mode: str, stage: str) -> dict[s
             "accepted": stats.accepted,
         }
 
-    result = train(
+    result = trainer.train(
         net, optimizer, step, batches, steps=config.steps, seed=config.seed + seed, run=run, stage=stage,
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps),
     )  # fmt: skip
