@@ -10,33 +10,12 @@ import pytest
 
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import load_experiment
-from fingerpost.lab import RunFolder, run_experiment
+
+from experiments.carrying import carry_out, results_of  # isort: skip
 
 pytest.importorskip("sklearn", reason="the digits are inside scikit-learn's wheel")
 
 TINY_DIGITS = {"seeds": 2, "epochs": 1, "depth": 3, "width": 16, "warm_up": 5, "steps": 5}
-
-
-def carry_out(name, folder, **changes):
-    module = load_experiment(name)
-    config = dataclasses.replace(module.PRESETS["quick"], **changes)
-    run_experiment(module, config, folder, name=name, preset="quick")
-    return RunFolder(folder)
-
-
-def results_of(folder):
-    names = (
-        "claims.json",
-        "contents.json",
-        "metrics.jsonl",
-        "figures/*.svg",
-        "tables/*.csv",
-        "audits/*",
-        "stages/*",
-    )
-    return {
-        path.relative_to(folder): path.read_bytes() for name in names for path in sorted(folder.glob(name))
-    }
 
 
 def test_ep_digits_names_the_sign_bug_passes_the_fix_and_repeats_to_the_bit(tmp_path):

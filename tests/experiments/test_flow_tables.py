@@ -8,23 +8,12 @@ from scipy import integrate, stats
 
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import load_experiment
-from fingerpost.lab import RunFolder, run_experiment
+
+from experiments.carrying import carry_out, results_of  # isort: skip
 
 pytest.importorskip("sklearn", reason="the built-in tables and the baselines are scikit-learn's")
 
 TINY = {"steps": 60, "members": 1}
-
-
-def carry_out(name, folder, **changes):
-    module = load_experiment(name)
-    config = dataclasses.replace(module.PRESETS["quick"], **changes)
-    run_experiment(module, config, folder, name=name, preset="quick")
-    return RunFolder(folder)
-
-
-def results_of(folder):
-    names = ("claims.json", "contents.json", "metrics.jsonl", "figures/*.svg", "tables/*.csv", "*.csv", "*.safetensors")
-    return {path.relative_to(folder): path.read_bytes() for n in names for path in sorted(folder.glob(n))}
 
 
 @pytest.fixture
@@ -45,16 +34,26 @@ def test_flow_on_a_users_csv_writes_samples_scores_and_pictures_and_repeats_to_t
     lines = (tmp_path / "first" / "samples.csv").read_text().splitlines()
     assert lines[0] == "length (mm),count"
     assert len(lines) == 51
-    assert all(len(line.split(",")[0].split(".")[1]) == 2 and "." not in line.split(",")[1] for line in lines[1:])
+    assert all(
+        len(line.split(",")[0].split(".")[1]) == 2 and "." not in line.split(",")[1] for line in lines[1:]
+    )
     names = {claim.name for claim in runs[0].claims()}
-    assert {"beats-gaussian", "beats-gaussian-mixture", "beats-kernel-density", "same-law", "no-copies"} == names
+    assert {
+        "beats-gaussian",
+        "beats-gaussian-mixture",
+        "beats-kernel-density",
+        "same-law",
+        "no-copies",
+    } == names
     assert results_of(tmp_path / "first") == results_of(tmp_path / "second")
 
 
 def test_flow_trains_by_the_lab_and_its_estimator_can_be_loaded(tmp_path, own_table):
     from fingerpost.flow import FlowEstimator, read_table
 
-    folder = carry_out("flow", tmp_path / "run", data=str(own_table), columns="count, length (mm)", samples=20, **TINY)
+    folder = carry_out(
+        "flow", tmp_path / "run", data=str(own_table), columns="count, length (mm)", samples=20, **TINY
+    )
     assert {row["stage"] for row in folder.metrics()} == {"fit-member-0"}
     estimator = FlowEstimator.load(tmp_path / "run" / "estimator.safetensors")
     assert estimator.columns_ == ("count", "length (mm)")
@@ -205,7 +204,11 @@ def test_flow_refuses_a_file_of_another_kind_before_anything_is_loaded(tmp_path)
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"tables": ("iris",)}, "no table 'iris'"), ({"splits": 1}, "splits is 1"), ({"tables": ()}, "tables is empty")],
+    [
+        ({"tables": ("iris",)}, "no table 'iris'"),
+        ({"splits": 1}, "splits is 1"),
+        ({"tables": ()}, "tables is empty"),
+    ],
 )
 def test_flow_tabular_refuses_settings_that_cannot_work(changes, said):
     module = load_experiment("flow-tabular")

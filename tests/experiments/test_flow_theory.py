@@ -11,34 +11,13 @@ import torch
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import _densities as densities
 from fingerpost.experiments import load_experiment
-from fingerpost.lab import RunFolder, run_experiment
+
+from experiments.carrying import carry_out, results_of  # isort: skip
 
 TINY_PLANE = {
     "steps": 60, "samples": 64, "repeats": 1, "evaluations": (1, 4), "likelihood_steps": 2, "width": 16, "batch_size": 64,
 }  # fmt: skip
 TINY_GRADIENTS = {"strata": 8, "redraws": 40, "batch": 64, "nodes": 8, "width": 8, "points": 4}
-
-
-def carry_out(name, folder, **changes):
-    module = load_experiment(name)
-    config = dataclasses.replace(module.PRESETS["quick"], **changes)
-    run_experiment(module, config, folder, name=name, preset="quick")
-    return RunFolder(folder)
-
-
-def results_of(folder):
-    names = (
-        "claims.json",
-        "contents.json",
-        "metrics.jsonl",
-        "figures/*.svg",
-        "tables/*.csv",
-        "audits/*",
-        "stages/*",
-    )
-    return {
-        path.relative_to(folder): path.read_bytes() for name in names for path in sorted(folder.glob(name))
-    }
 
 
 def test_fm_equals_cfm_reads_the_printed_formulas_as_they_are(tmp_path):

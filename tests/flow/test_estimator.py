@@ -136,7 +136,9 @@ def test_samples_follow_the_density(fitted):
     x = skewed()
     np.testing.assert_allclose((samples.mean(0) - x.mean(0)) / x.std(0), 0, atol=0.25)
     low, high = np.quantile(samples, [0.001, 0.999], axis=0)
-    grid = [np.linspace(low[k] - 0.2 * (high - low)[k], high[k] + 0.4 * (high - low)[k], 100) for k in range(2)]
+    grid = [
+        np.linspace(low[k] - 0.2 * (high - low)[k], high[k] + 0.4 * (high - low)[k], 100) for k in range(2)
+    ]
     grid[0] = grid[0][grid[0] > 0]
     log_density = fitted.score_samples(np.stack(np.meshgrid(*grid, indexing="ij"), -1).reshape(-1, 2))
     cell = (grid[0][1] - grid[0][0]) * (grid[1][1] - grid[1][0])
@@ -147,7 +149,9 @@ def test_samples_follow_the_density(fitted):
 
 def test_early_stopping_keeps_the_best_weights_and_the_start_counts():
     x = np.random.default_rng(0).normal(size=(40, 6))
-    estimator = FlowEstimator(steps=600, patience=3, evaluate_every=50, random_state=0, learning_rate=0.05).fit(x)
+    estimator = FlowEstimator(
+        steps=600, patience=3, evaluate_every=50, random_state=0, learning_rate=0.05
+    ).fit(x)
     assert estimator.history_[-1]["step"] < 600
     assert estimator.score(x) == pytest.approx(
         FlowEstimator(**{**FAST, "steps": 1, "learning_rate": 0.0}).fit(x).score(x), abs=0.5
@@ -161,7 +165,9 @@ def test_members_hold_out_rows_of_their_own():
     assert not held[0] & held[1] | held[1] & held[2]
 
 
-@pytest.mark.parametrize("changes", [{"members": 2}, {"coupling": "exact-ot"}, {"dropout": 0.2, "noise": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{"members": 2}, {"coupling": "exact-ot"}, {"dropout": 0.2, "noise": 0.1}]
+)
 def test_every_setting_fits_samples_and_scores(changes):
     estimator = FlowEstimator(**{**FAST, **changes}).fit(skewed(80))
     assert np.isfinite(estimator.score(skewed(20, 1)))
@@ -334,7 +340,9 @@ def test_clone_pipeline_and_search_take_it():
     assert twin.get_params() == FlowEstimator(**FAST).get_params()
     pipeline = make_pipeline(StandardScaler(), twin).fit(X)
     assert np.isfinite(pipeline.score(X))
-    search = GridSearchCV(FlowEstimator(**{**FAST, "steps": 5}), {"scaling": ["power", "linear"]}, cv=2).fit(X)
+    search = GridSearchCV(FlowEstimator(**{**FAST, "steps": 5}), {"scaling": ["power", "linear"]}, cv=2).fit(
+        X
+    )
     assert search.best_params_["scaling"] in ("power", "linear")
 
 

@@ -57,9 +57,7 @@ def test_fixed_steps_converge_with_the_order_of_the_method(method):
 def test_chosen_steps_reach_their_tolerance():
     flow, _ = exact()
     x0 = noise()
-    torch.testing.assert_close(
-        sample(linear, x0, rtol=1e-8, atol=1e-9), x0 @ flow.T, rtol=1e-6, atol=1e-7
-    )
+    torch.testing.assert_close(sample(linear, x0, rtol=1e-8, atol=1e-9), x0 @ flow.T, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("options", [{}, {"steps": 40, "method": "rk4"}, {"method": "tsit5"}])
@@ -142,9 +140,7 @@ def test_a_base_of_ones_own_is_used():
     base = Independent(Normal(torch.ones(2, dtype=torch.float64), 2.0), 1)
     x = noise()
     torch.testing.assert_close(log_prob(lambda t, x: 0 * x, x, base=base), base.log_prob(x))
-    torch.testing.assert_close(
-        sample(lambda t, x: 0 * x, x, base=base, log_prob=True)[1], base.log_prob(x)
-    )
+    torch.testing.assert_close(sample(lambda t, x: 0 * x, x, base=base, log_prob=True)[1], base.log_prob(x))
 
 
 def test_a_trajectory_begins_with_the_noise_and_ends_with_the_sample():
@@ -190,13 +186,9 @@ def test_guidance_is_its_formula_from_one_call(weight, time):
 
 def test_one_class_serves_all_rows_and_likelihoods_take_guidance_too():
     net = FlowMLP(2, 8, 1, classes=3).double()
-    x1, density = sample(
-        net, noise(4), steps=3, condition=torch.tensor(1), guidance=2.0, log_prob=True
-    )
+    x1, density = sample(net, noise(4), steps=3, condition=torch.tensor(1), guidance=2.0, log_prob=True)
     assert x1.shape == (4, 2)
-    torch.testing.assert_close(
-        log_prob(net, x1, steps=3, condition=torch.tensor(1), guidance=2.0), density
-    )
+    torch.testing.assert_close(log_prob(net, x1, steps=3, condition=torch.tensor(1), guidance=2.0), density)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
