@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ PATHS: dict[str, Callable[[], Any]] = {
 }
 COUPLINGS: dict[str, Callable[[], Any]] = {"independent": lambda: None, "exact OT": lambda: flow.ExactOT()}
 DRAWN, SHOWN = 160, 1200
+FREQUENCIES = (0.125, 0.25, 0.5, 1.0)  # half waves per unit of length; the densities reach to 6
 CNF_BATCH = 256
 
 
@@ -74,20 +76,22 @@ class Recipe:
 
 
 def field(recipe: Recipe, label: str) -> Any:
-    """A perceptron v(t, x) of three hidden layers, with the time as a third input."""
+    """A perceptron v(t, x) of three hidden layers; it sees t, x, and sines and cosines of x at four frequencies."""
 
     class Field(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             width, layers = recipe.width, []
-            for inputs in (3, width, width):
+            for inputs in (3 + 4 * len(FREQUENCIES), width, width):
                 layers += [torch.nn.Linear(inputs, width), torch.nn.SiLU()]
             self.net = torch.nn.Sequential(*layers, torch.nn.Linear(width, 2))
+            self.register_buffer("frequencies", math.pi * torch.tensor(FREQUENCIES), persistent=False)
             self.calls = 0
 
         def forward(self, t: Any, x: Any) -> Any:
             self.calls += 1
-            return self.net(torch.cat([x, t.to(x).expand(len(x))[:, None]], 1))
+            waves = (x[:, :, None] * self.frequencies).flatten(1)
+            return self.net(torch.cat([x, t.to(x).expand(len(x))[:, None], waves.sin(), waves.cos()], 1))
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "field", label))

@@ -45,7 +45,7 @@ class Config:
     steps: int = 10000
     batch_size: int = 256
     width: int = 64
-    rate: float = 2e-3
+    rate: float = 1e-2
     ema: float = 0.995
     samples: int = 1024
     repeats: int = 4
