@@ -14,8 +14,9 @@ Batch = TypeVar("Batch")
 class Prefetched(Generic[Batch]):
     """Makes the batches of the steps to come on a worker thread.
 
-    scipy's assignment lets other threads run, so that on a second core exact transport costs no time up to the batch size
-    at which it takes as long as a step.
+    scipy's assignment lets other threads run, so that a second core hides it behind a step that takes longer. Measured on two
+    cores, with exact transport: a step of 13.1 ms (256 rows) takes 15.4 ms with transport, and 13.5 ms prefetched; one of
+    43 ms (1,024 rows) takes 91 ms, and 50 ms prefetched. Behind a step shorter than the transport there is little to hide.
 
     The batch of a step must depend on the step alone (a generator seeded inside, as in the example), so that the order
     of the work changes nothing: with or without the worker, and after a resume, the batches are the same to the bit.
