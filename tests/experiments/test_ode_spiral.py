@@ -48,4 +48,4 @@ def test_settings_that_cannot_work_are_refused(changes):
 @pytest.mark.parametrize("module", ["adjoint_three_losses", "neural_ode_spiral", "cnf_2d"])
 def test_a_command_line_is_checked_before_torch_is_loaded(module):
     code = f"import sys, fingerpost.experiments.{module}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -355,7 +355,7 @@ def test_the_estimator_never_imports_scikit_learn():
         "FlowEstimator(steps=2, random_state=0).fit(np.random.default_rng(0).normal(size=(20, 2))).sample(2); "
         "assert 'sklearn' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_rows_density_depends_on_the_rows_beside_it_within_the_solvers_tolerance_alone(fitted):

@@ -314,10 +314,11 @@ def test_what_means_nothing_here_is_warned_of(keywords, match):
 def test_what_means_the_same_here_is_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        odeint_adjoint(
+        states = odeint_adjoint(
             Net(), torch.ones(1, 2).double(), torch.tensor([0.0, 0.1]), rtol=1e-4, adjoint_rtol=1e-4,
             adjoint_options={"norm": "seminorm"}, options={"min_step": 0.0, "dtype": torch.float64},
         )  # fmt: skip
+    assert states.shape == (2, 1, 2)
 
 
 @pytest.mark.parametrize(
