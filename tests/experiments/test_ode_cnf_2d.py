@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fingerpost.errors import ConfigError
-from fingerpost.experiments import cnf_2d, load_experiment
-from fingerpost.lab import RunFolder, run_experiment
+from fingerpost.experiments import cnf_2d
+
+from experiments.carrying import carry_out  # isort: skip
 
 TINY = {
     "densities": ("soft-moons",),
@@ -29,9 +30,8 @@ def tiny(**changes):
     return dataclasses.replace(cnf_2d.PRESETS["quick"], **{**TINY, **changes})
 
 
-def carry_out(folder):
-    run_experiment(load_experiment("cnf-2d"), tiny(), folder, name="cnf-2d", preset="quick")
-    return {claim.name: claim for claim in RunFolder(folder).claims()}
+def claims_of(folder):
+    return {claim.name: claim for claim in carry_out("cnf-2d", folder, **TINY).claims()}
 
 
 def test_a_flow_that_does_not_move_scores_as_the_scaled_normal():
@@ -44,11 +44,11 @@ def test_a_flow_that_does_not_move_scores_as_the_scaled_normal():
 
 
 def test_training_comes_nearer_to_the_density_than_a_gaussian_and_repeats_to_the_bit(tmp_path):
-    claims = carry_out(tmp_path / "first")
+    claims = claims_of(tmp_path / "first")
     assert claims["likelihood-soft-moons"].measured > 0.0
     assert claims["mass"].holds, claims["mass"].measured
     assert claims["round-trip"].holds, claims["round-trip"].measured
-    carry_out(tmp_path / "second")
+    claims_of(tmp_path / "second")
     for name in ("claims.json", "metrics.jsonl", "stages/fit-soft-moons.json", "figures/soft-moons.svg"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 

@@ -8,19 +8,17 @@ import pytest
 import torch
 
 from fingerpost.errors import ConfigError
-from fingerpost.experiments import load_experiment
 from fingerpost.experiments import neural_ode_spiral as spiral
-from fingerpost.lab import RunFolder, run_experiment
+
+from experiments.carrying import carry_out  # isort: skip
 
 TINY = {"steps": 12, "width": 16, "batch_size": 4, "observations": 30, "segment": 4}
 
 
-def carry_out(folder, **changes):
-    config = dataclasses.replace(spiral.PRESETS["quick"], **{**TINY, **changes})
-    run_experiment(
-        load_experiment("neural-ode-spiral"), config, folder, name="neural-ode-spiral", preset="quick"
-    )
-    return {claim.name: claim for claim in RunFolder(folder).claims()}
+def claims_of(folder, **changes):
+    return {
+        claim.name: claim for claim in carry_out("neural-ode-spiral", folder, **{**TINY, **changes}).claims()
+    }
 
 
 def test_the_true_field_shrinks_the_fourth_power_norm_at_its_known_rate():
@@ -31,8 +29,8 @@ def test_the_true_field_shrinks_the_fourth_power_norm_at_its_known_rate():
 
 
 def test_three_gradients_train_alike_and_a_second_run_repeats_the_first(tmp_path):
-    claims = carry_out(tmp_path / "first", dtype="float64")
-    carry_out(tmp_path / "second", dtype="float64")
+    claims = claims_of(tmp_path / "first", dtype="float64")
+    claims_of(tmp_path / "second", dtype="float64")
     assert claims["same-training"].holds, claims["same-training"].measured
     assert claims["replay-cost"].holds, claims["replay-cost"].measured
     for name in ("claims.json", "metrics.jsonl", "figures/portrait.svg"):
