@@ -1,0 +1,44 @@
+"""One row for every distribution: the table that the common tests run over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.distributions import Distribution
+
+from fingerpost import distributions
+
+
+@dataclass(frozen=True)
+class Case:
+    """A distribution with ordinary parameters, of batch shape (3,) after broadcasting.
+
+    Args:
+      name: The class in fingerpost.distributions.
+      parameters: Values of the parameters that samples move with, by the constructor's names.
+      fixed: What else the constructor is given.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def tensors(self, dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
+        """The parameters as leaves that ask for a gradient."""
+        return {
+            key: torch.tensor(value, dtype=dtype, requires_grad=True)
+            for key, value in self.parameters.items()
+        }
+
+    def make(self, dtype: torch.dtype = torch.float64, **options: Any) -> Distribution:
+        """The distribution, its parameters without a gradient."""
+        return self.of({key: x.detach() for key, x in self.tensors(dtype).items()}, **options)
+
+    def of(self, parameters: dict[str, torch.Tensor], **options: Any) -> Distribution:
+        """The distribution at the given parameters."""
+        return getattr(distributions, self.name)(**parameters, **self.fixed, **options)
+
+
+CASES: list[Case] = []
