@@ -1,8 +1,8 @@
 """Samples that carry the gradient of the path they would take: drawn in one way, moved by a velocity.
 
 If z has the distribution function F(·; θ) and its rank u = F(z; θ) is held, then z moves with θ at the velocity
-∂z/∂θ = −∂_θ F(z; θ)/p(z; θ) (Figurnov, Mohamed and Mnih, 2018, eq. 7, https://arxiv.org/abs/1805.08498). The velocity is evaluated at
-the sample itself, as it stands in the graph, so that the second derivative is ∂v/∂θ + v ∂v/∂z, as it should be.
+∂z/∂θ = −∂_θ F(z; θ)/p(z; θ) (Figurnov, Mohamed and Mnih, 2018, eq. 7, https://arxiv.org/abs/1805.08498). The velocity is
+evaluated at the sample itself, as it stands in the graph, so that the second derivative is ∂v/∂θ + v ∂v/∂z, as it should be.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class AbstractImplicit(Distribution):
     def _law_parameters(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, name) for name in (*self._moved, *self._held))
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws samples that carry ∂z/∂θ.
 
         Args:
@@ -37,7 +37,7 @@ class AbstractImplicit(Distribution):
         """
         return self._law.rsample(self._extended_shape(sample_shape), *self._law_parameters())
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws samples without a gradient; see `rsample`."""
         with torch.no_grad():
             return self.rsample(sample_shape).detach()
