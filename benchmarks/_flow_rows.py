@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any
 
-from _interleave import medians, ratio_interval
-
-Row = dict[str, Any]
+import _rows
+from _rows import Row
 
 
 def over_base(
@@ -19,26 +17,8 @@ def over_base(
     peer: str | None,
     note: str,
 ) -> Row:
-    """Time over that of `base`: smaller is better. The peer, if timed, over the same base."""
-    median = medians(times)
-    ratio = median["ours"] / median["bare"]
-    timed = peer is not None and peer in median
-    return {
-        "system": f"flow: {what}",
-        "case": case,
-        "ours": median["ours"] * 1e3,
-        "base": median["bare"] * 1e3,
-        "peer": median[peer] / median["bare"] if timed and peer else None,
-        "peer_name": peer,
-        "floor": None,
-        "ratio": ratio,
-        "interval": ratio_interval(times["ours"], times["bare"]),
-        "target": target,
-        "holds": None if target is None else ratio <= target,
-        "unit": f"× {base}",
-        "repeats": len(times["ours"]),
-        "note": note,
-    }
+    """Time over that of `base`; see `_rows.over_base`."""
+    return _rows.over_base(f"flow: {what}", case, times, base, target, peer, note)
 
 
 def distance(
