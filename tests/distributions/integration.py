@@ -59,8 +59,10 @@ def _outwards(start: float, end: float, steps: Tensor) -> Tensor:
     """Edges from `start` outwards; towards a finite end they come ever closer to it."""
     if math.isinf(end):
         return start + steps
-    gap = abs(start - end)
-    return torch.cat([end + (start - end) * 0.25 ** torch.arange(1, 30), torch.tensor([end])]).double() if gap else torch.tensor([end]).double()  # fmt: skip
+    edge = torch.tensor([end], dtype=torch.float64)
+    if start == end:
+        return edge
+    return torch.cat([end + (start - end) * 0.25 ** torch.arange(1, 30, dtype=torch.float64), edge])
 
 
 def _one(distribution: Distribution, function: Callable[[Tensor], Tensor], index: int) -> Tensor:
