@@ -12,7 +12,8 @@ from fingerpost.errors import NumericalError
 Number = Any  # mpmath's mpf, which has no type stubs
 Values = dict[str, Number]
 AGREEMENT = 24  # digits in which two working precisions have to agree; 21 are written
-PRECISIONS = (45, 65, 95, 140, 210, 320, 480)
+PRECISIONS = (45, 65, 95, 140, 210, 370, 480)
+NOTHING = "1e-330"  # below what doubles hold; also how an exact zero settles that comes out of a cancellation
 
 
 def settled(evaluate: Callable[..., Values], inputs: Sequence[float]) -> Values:
@@ -36,7 +37,7 @@ def settled(evaluate: Callable[..., Values], inputs: Sequence[float]) -> Values:
 
 
 def _agree(a: Number, b: Number) -> bool:
-    return abs(a - b) <= mpf(10) ** -AGREEMENT * abs(b)
+    return abs(a - b) <= max(mpf(10) ** -AGREEMENT * abs(b), mpf(NOTHING))
 
 
 def half_line(kernel: Callable[[Number], Sequence[Number]], length: Number) -> list[Number]:

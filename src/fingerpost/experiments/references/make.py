@@ -19,7 +19,7 @@ from fingerpost.errors import InvalidValueError, did_you_mean
 from fingerpost.experiments.references import FOLDER
 from fingerpost.experiments.references._quadrature import Number, settled
 
-TABLES = ("noncentral_chi", "gamma", "von_mises", "truncated_normal")
+TABLES = ("noncentral_chi", "gamma", "von_mises", "truncated_normal", "student_t", "beta", "mixture_normal")
 DIGITS = 21
 PROCESSES = 2
 
