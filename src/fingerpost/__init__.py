@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fingerpost import audit, credit, distributions, experiments, flow, lab, ode
 
-__all__ = ["__version__", "audit", "credit", "distributions", "experiments", "flow", "lab", "ode"]
+__all__ = ["__version__", "audit", "credit", "distributions", "experiments", "flow", "lab", "leakwatch", "ode"]
 
 
 def __getattr__(name: str) -> Any:

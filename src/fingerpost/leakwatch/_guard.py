@@ -1,0 +1,201 @@
+"""The guard: reads the graph behind each in-place call."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from fingerpost.errors import InvalidTypeError, InvalidValueError
+from fingerpost.leakwatch._calls import in_place_calls, targets
+from fingerpost.leakwatch._cures import cure
+from fingerpost.leakwatch._functions import FunctionWatch
+from fingerpost.leakwatch._graph import Examined, Ring, bytes_behind, root, search, short_name
+from fingerpost.leakwatch._inner import hidden_storages, inner_ring
+from fingerpost.leakwatch._places import user_place
+from fingerpost.leakwatch._report import Leak, LeakError, LeakReport, LeakWarning
+
+Mode = Literal["warn", "raise", "record"]
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CORE: Any = torch._C
+_CALLS, _ASKING = in_place_calls()
+_BACKWARD = frozenset({torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad})
+_WATCHED = _CALLS | _BACKWARD
+
+
+class LeakGuard(TorchFunctionMode):
+    """Finds the line whose in-place operation makes a graph hold itself, which keeps its memory for ever.
+
+    In ``x /= x.norm()`` the node of the norm holds x, and the division makes x the output of a node whose edges lead to
+    the node of the norm: x → Div → Norm → x. All are C++ references, so that neither leaving the function nor Python's
+    collector frees them. After each in-place call the guard reads the graph behind the tensor that changed, and reports
+    a ring only if it finds the tensor itself in it.
+
+    It watches the thread that entered it. It reads nothing under ``no_grad``, in a forked child, in code that
+    torch.compile or torch.jit compiled, and in hooks that a backward pass runs.
+
+    Args:
+      mode: ``"warn"`` warns once a line, ``"raise"`` raises after the call, ``"record"`` only fills `report`.
+
+    Attributes:
+      report: The `LeakReport` so far.
+
+    Raises:
+      InvalidValueError: If there is no such mode.
+
+    >>> import torch
+    >>> weight = torch.ones(3, 3, requires_grad=True)
+    >>> with LeakGuard("record") as guard:
+    ...     x = torch.ones(2, 3) @ weight
+    ...     x /= x.norm(dim=-1, keepdim=True)
+    >>> [leak] = guard.report.leaks
+    >>> leak.ring
+    ('x', 'DivBackward0', 'LinalgVectorNormBackward0', 'x')
+    >>> leak.cure
+    'x = x / x.norm(dim=-1, keepdim=True)'
+    """
+
+    def __init__(self, mode: Mode = "warn") -> None:
+        super().__init__()
+        if mode not in ("warn", "raise", "record"):
+            raise InvalidValueError(f"mode is {mode!r}; expected 'warn', 'raise' or 'record'")
+        if not hasattr(_CORE._autograd.SavedTensor, "data"):
+            raise InvalidValueError(
+                f"torch {torch.__version__} does not show what a node holds; leakwatch needs SavedTensor.data"
+            )
+        self.mode: Mode = mode
+        self.report = LeakReport()
+        self._births: dict[int, tuple[weakref.ref[torch.Tensor], int, int]] = {}
+        self._examined = Examined()
+        self._functions = FunctionWatch()
+        self._found: dict[tuple[str, int, str], Leak] = {}
+        self._leaked: list[weakref.ref[torch.Tensor]] = []
+        self._process = os.getpid()
+        self._entered = threading.local()
+
+    def __enter__(self) -> LeakGuard:
+        depth = getattr(self._entered, "depth", 0)
+        self._entered.depth = depth + 1
+        if depth == 0:
+            self._functions.start()
+            super().__enter__()
+        return self
+
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        self._entered.depth -= 1
+        if self._entered.depth > 0:
+            return
+        super().__exit__(exc_type, exc_val, exc_tb)
+        if os.getpid() == self._process:
+            for leak in self._functions.scan_memory():
+                self._report(leak, quiet=exc_type is not None)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The guard as a decorator: `function` runs under it."""
+        if not callable(function):
+            raise InvalidTypeError(f"LeakGuard decorates a function, got {type(function).__name__}")
+
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return guarded
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _WATCHED:  # nearly every call; nothing else may stand before this
+            return func(*args, **kwargs) if kwargs else func(*args)
+        return self._watch(func, args, kwargs or {})
+
+    def _watch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or os.getpid() != self._process:
+            return func(*args, **kwargs)
+        if func in _BACKWARD:
+            for leak in self._functions.scan_graph(args[0] if args else next(iter(kwargs.values()), None)):
+                self._report(leak)
+            return func(*args, **kwargs)
+        owners = _owners(targets(func, args, kwargs, _ASKING.get(func)))
+        before = [owner.grad_fn for owner in owners]
+        result = func(*args, **kwargs)
+        for owner, old in zip(owners, before):
+            fresh = owner.grad_fn
+            if fresh is None or fresh is old:
+                continue
+            self.report.calls += 1
+            ring = self._ring(owner, old, fresh) or inner_ring(func, args, kwargs, owner, fresh)
+            if ring is not None:
+                self._report(self._leak((func, args, kwargs), owner, ring))
+        return result
+
+    def _ring(self, owner: torch.Tensor, old: Any, fresh: Any) -> Ring | None:
+        """Reads what the call has put behind the tensor; what was behind it already has been read."""
+        key, born, verified = id(owner), -1 if old is None else old._sequence_nr(), -1
+        if key in self._births and self._births[key][0]() is owner:
+            reference, born, verified = self._births[key]
+        else:
+            reference = weakref.ref(owner, functools.partial(_drop, self._births, key))
+        if born < 0:
+            ring = self._examined.search(owner, fresh, verified)
+        else:
+            ring = search(owner, fresh, born, verified)
+        self._births[key] = (reference, born, fresh._sequence_nr())
+        return ring
+
+    def _leak(self, call: Call, owner: torch.Tensor, ring: Ring) -> Leak:
+        func, args, _ = call
+        place = user_place()
+        known = self._found.get((place.file, place.line, "in-place"))
+        self._leaked.append(weakref.ref(owner))
+        if known is not None:
+            return known
+        name, node = place.target or "tensor", owner.grad_fn
+        last = f"a view of {name}" if ring.through_view else name
+        names = [short_name(step) for step in ring.nodes]
+        if ring.inner:
+            names[-1] = f"{names[-1]} ({ring.inner})"
+        return Leak(
+            place.file, place.line, place.function, place.text, _name(func), _describe(owner),
+            (name, *names, last), bytes_behind(node, owner, hidden_storages(*call, owner, node)), cure(place, func, bool(args) and args[0] is not owner),
+        )  # fmt: skip
+
+    def _report(self, leak: Leak, quiet: bool = False) -> None:
+        key = (leak.file, leak.line, leak.kind)
+        if self._found.get(key) is leak:
+            leak.count += 1
+        elif key not in self._found:
+            self._found[key] = leak
+            self.report.leaks.append(leak)
+            if self.mode == "warn":
+                warnings.warn_explicit(str(leak), LeakWarning, leak.file, leak.line)
+        if self.mode == "raise" and not quiet:
+            raise LeakError(leak)
+
+
+def _drop(births: dict[int, Any], key: int, reference: Any) -> None:
+    if key in births and births[key][0] is reference:
+        del births[key]
+
+
+def _owners(changed: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The tensors whose graphs change, each once; wrappers of function transforms have graphs of their own."""
+    unique = {id(owner): owner for owner in map(root, changed)}
+    return [owner for owner in unique.values() if not _CORE._functorch.is_functorch_wrapped_tensor(owner)]
+
+
+def _name(func: Any) -> str:
+    return getattr(func, "__name__", str(func))
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return f"{kind}[{', '.join(map(str, tensor.shape))}] on {tensor.device}"
