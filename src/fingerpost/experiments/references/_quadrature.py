@@ -16,12 +16,12 @@ PRECISIONS = (45, 65, 95, 140, 210, 370, 480)
 NOTHING = "1e-330"  # below what doubles hold; also how an exact zero settles that comes out of a cancellation
 
 
-def settled(evaluate: Callable[..., Values], inputs: Sequence[float]) -> Values:
+def settled(evaluate: Callable[..., Values], inputs: Sequence[Any]) -> Values:
     """Evaluates with more and more digits until all values agree in `AGREEMENT` digits.
 
     Args:
-      evaluate: From the inputs, as exact mpf, to named values.
-      inputs: Doubles.
+      evaluate: From the inputs to named values.
+      inputs: Doubles, which become exact mpf; anything else is passed as it is.
 
     Raises:
       NumericalError: If they have not settled at the highest precision.
@@ -29,7 +29,7 @@ def settled(evaluate: Callable[..., Values], inputs: Sequence[float]) -> Values:
     previous: Values | None = None
     for digits in PRECISIONS:
         with mp.workdps(digits):
-            values = evaluate(*(mpf(x) for x in inputs))
+            values = evaluate(*(mpf(x) if isinstance(x, float) else x for x in inputs))
             if previous is not None and all(_agree(previous[key], values[key]) for key in values):
                 return values
         previous = values

@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 from mpmath import mp, mpf
 
@@ -19,7 +20,16 @@ from fingerpost.errors import InvalidValueError, did_you_mean
 from fingerpost.experiments.references import FOLDER
 from fingerpost.experiments.references._quadrature import Number, settled
 
-TABLES = ("noncentral_chi", "gamma", "von_mises", "truncated_normal", "student_t", "beta", "mixture_normal")
+TABLES = (
+    "noncentral_chi",
+    "gamma",
+    "von_mises",
+    "truncated_normal",
+    "student_t",
+    "beta",
+    "mixture_normal",
+    "entropies_and_moments",
+)
 DIGITS = 21
 PROCESSES = 2
 
@@ -32,12 +42,17 @@ def written(x: Number) -> str:
         return str(mp.nstr(x, DIGITS, strip_zeros=True, min_fixed=-3, max_fixed=6)).removesuffix(".0")
 
 
-def row(table: str, inputs: tuple[float, ...]) -> dict[str, str]:
-    """One line of `table`: the inputs as doubles print, then the values."""
+def row(table: str, inputs: tuple[Any, ...]) -> dict[str, str]:
+    """One line of `table`: the inputs, doubles as Python prints them, then the values."""
     module = importlib.import_module(f"{__package__}.make_{table}")
-    names = (*module.PARAMETERS, "value")
-    given = {name: repr(x).removesuffix(".0") for name, x in zip(names, inputs, strict=True)}
+    given = {name: _given(x) for name, x in zip(module.INPUTS, inputs, strict=True)}
     return given | {name: written(x) for name, x in settled(module.evaluate, inputs).items()}
+
+
+def _given(x: str | float | None) -> str:
+    if x is None:
+        return ""
+    return x if isinstance(x, str) else repr(x).removesuffix(".0")
 
 
 def make(table: str) -> None:

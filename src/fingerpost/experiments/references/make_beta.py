@@ -11,6 +11,7 @@ from fingerpost.experiments.references._inputs import distinct, quantiles, singl
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("concentration1", "concentration0")
+INPUTS = (*PARAMETERS, "value")
 CONCENTRATIONS = (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3)
 SPREADS = (  # levels of the cdf and of the survival function, taken in turn
     ((1e-12, 0.05, 0.5), (1e-6,)),

@@ -9,6 +9,7 @@ from fingerpost.experiments.references._inputs import FEW, distinct, quantiles, 
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("concentration", "rate")
+INPUTS = (*PARAMETERS, "value")
 CONCENTRATIONS = (1e-3, 1e-2, 0.1, 0.3, 0.5, 1.0, 1.5, 3.0, 10.0, 30.0, 100.0, 1e3, 1e4, 1e5)
 SMALLEST = 1e-300  # below it doubles lose digits
 

@@ -13,6 +13,7 @@ from fingerpost.experiments.references._quadrature import Number, Values
 
 COMPONENTS = range(3)
 PARAMETERS = tuple(f"{kind}_{k}" for kind in ("logits", "loc", "scale") for k in COMPONENTS)
+INPUTS = (*PARAMETERS, "value")
 MIXTURES = (  # logits, locs, scales
     ((0.0, 0.5, -0.25), (-1.0, 0.5, 2.0), (0.5, 1.0, 0.75)),
     ((0.0, 0.0, 0.0), (-6.0, 0.0, 7.0), (1.0, 1.0, 1.0)),
@@ -49,7 +50,7 @@ class _Approximate:
             return float(special.logsumexp(logs)) - float(np.log(level))
 
         low, high = (self.loc - 20 * self.scale).min(), (self.loc + 20 * self.scale).max()
-        return float(optimize.brentq(excess, low, high))
+        return float(optimize.root_scalar(excess, bracket=(low, high), method="brentq").root)
 
 
 def evaluate(*inputs: Number) -> Values:

@@ -11,6 +11,7 @@ from fingerpost.experiments.references._inputs import LEVELS, UPPER, distinct, s
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("df", "loc", "scale")
+INPUTS = (*PARAMETERS, "value")
 DFS = (1.0, 2.0, 3.0, 5.0, 10.0, 41.0, 2.5)
 RATIOS = (0.0, 1e-3, 0.1, 1.0, 3.0, 8.0, 30.0, 1e3, 1e6)
 SCALES = (1.0, 0.0625, 37.5, 1e-3)  # taken in turn
@@ -52,7 +53,7 @@ def evaluate(k: Number, loc: Number, scale: Number, value: Number) -> Values:
     d_scale = (value - loc + loc * rest) / scale
     t_loc = (r * loc + value) / scale**2
     t_scale = d_scale * loc / scale**2 - 2 * t / scale
-    log_prob = _log_density(k, value / scale, loc / scale) - mp.log(scale)
+    log_prob = log_density(k, value / scale, loc / scale) - mp.log(scale)
     cdf, sf = _tails(k, value / scale, loc / scale)
     return {
         "d_loc": r,
@@ -77,7 +78,7 @@ def _ratio(k: Number, t: Number) -> tuple[Number, Number, Number]:
     return r, 1 - r, 1 - (k - 1) * r / t - r**2
 
 
-def _log_density(k: Number, x: Number, ratio: Number) -> Number:
+def log_density(k: Number, x: Number, ratio: Number) -> Number:
     """The log density at scale 1; I_{k/2−1}(t) = (t/2)^{k/2−1} ₀F₁(k/2; t²/4)/Γ(k/2) also holds at ratio 0."""
     log_series = mp.log(mp.hyp0f1(k / 2, (x * ratio) ** 2 / 4))
     constant = (1 - k / 2) * mp.log(2) - mp.loggamma(k / 2)
@@ -93,11 +94,11 @@ def _tails(k: Number, x: Number, ratio: Number) -> tuple[Number, Number]:
     steepness = 1 + abs(x - ratio)
 
     def density(y: Number) -> tuple[Number]:
-        return (mp.exp(_log_density(k, x + y, ratio)),)
+        return (mp.exp(log_density(k, x + y, ratio)),)
 
     def density_of_logarithm(y: Number) -> tuple[Number]:
         u = x * mp.exp(-y)
-        return (u * mp.exp(_log_density(k, u, ratio)),)
+        return (u * mp.exp(log_density(k, u, ratio)),)
 
     if right:
         sf = half_line(density, 1 / steepness)[0]

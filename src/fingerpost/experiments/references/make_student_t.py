@@ -9,6 +9,7 @@ from fingerpost.experiments.references._inputs import LEVELS, quantiles, single
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("df", "loc", "scale")
+INPUTS = (*PARAMETERS, "value")
 DFS = (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 ABOUT_MEDIAN = 0.5001  # at the median itself df does not move the sample
 LEVELS_OF_T = tuple(ABOUT_MEDIAN if u == 0.5 else u for u in LEVELS)

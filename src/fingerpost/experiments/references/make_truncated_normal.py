@@ -11,6 +11,7 @@ from fingerpost.experiments.references._inputs import LEVELS, UPPER, distinct, s
 from fingerpost.experiments.references._quadrature import Number, Values
 
 PARAMETERS = ("loc", "scale", "low", "high")
+INPUTS = (*PARAMETERS, "value")
 INF = float("inf")
 FEW = (1e-3, 0.25, 0.5, 0.95)
 BOUNDS = (  # (loc, scale, low, high)
@@ -40,7 +41,7 @@ def inputs() -> list[tuple[float, ...]]:
         rows += _values(0.0, 1.0, tail, tail + 2, levels=FEW, upper=(1e-3,))
         rows += _values(tail / 2, 0.5, -1.0, 0.0, levels=FEW, upper=(1e-3,))
     for centre in (0.0, 100.0, -100.0):  # windows of about a thousandth of a scale
-        rows += _values(-centre, 1.0, -(2.0**-11), 2.0**-11, levels=FEW, upper=())
+        rows += _values(0.0 - centre, 1.0, -(2.0**-11), 2.0**-11, levels=FEW, upper=())
         rows += _values(0.0, 1.0, centre, centre + 2.0**-10, levels=FEW, upper=())
     rows += _values(0.0, 1.0, -300.0, 300.0, levels=FEW, upper=(1e-6,))
     rows += [(0.0, 1.0, -300.0, 300.0, z) for z in (-299.0, -30.0, 250.0)]  # far out inside wide bounds
@@ -65,10 +66,10 @@ def evaluate(loc: Number, scale: Number, low: Number, high: Number, value: Numbe
     so that ∂ log w_low = ξ ∂ξ − α ∂α gives the second derivatives.
     """
     xi, alpha, beta = (value - loc) / scale, (low - loc) / scale, (high - loc) / scale
-    mass, below, above = _mass(alpha, beta), _mass(alpha, xi), _mass(xi, beta)
+    whole, below, above = mass(alpha, beta), mass(alpha, xi), mass(xi, beta)
     weights = {
-        "low": mpf(0) if mp.isinf(low) else above / mass * mp.exp((xi**2 - alpha**2) / 2),
-        "high": mpf(0) if mp.isinf(high) else below / mass * mp.exp((xi**2 - beta**2) / 2),
+        "low": mpf(0) if mp.isinf(low) else above / whole * mp.exp((xi**2 - alpha**2) / 2),
+        "high": mpf(0) if mp.isinf(high) else below / whole * mp.exp((xi**2 - beta**2) / 2),
     }
     ends = {"low": mpf(0) if mp.isinf(low) else alpha, "high": mpf(0) if mp.isinf(high) else beta}
     d = {
@@ -80,11 +81,11 @@ def evaluate(loc: Number, scale: Number, low: Number, high: Number, value: Numbe
     moves = {name: _moves(name, d[name], scale, xi, ends) for name in PARAMETERS}
     for first, second in combinations_with_replacement(PARAMETERS, 2):
         values[f"dd_{first}_{second}"] = _second(first, moves[second], weights, ends, xi)
-    values["log_prob"] = -(xi**2 + mp.log(2 * mp.pi)) / 2 - mp.log(scale) - mp.log(mass)
-    return values | {"cdf": below / mass, "sf": above / mass}
+    values["log_prob"] = -(xi**2 + mp.log(2 * mp.pi)) / 2 - mp.log(scale) - mp.log(whole)
+    return values | {"cdf": below / whole, "sf": above / whole}
 
 
-def _mass(a: Number, b: Number) -> Number:
+def mass(a: Number, b: Number) -> Number:
     """Φ(b) − Φ(a), by the tail that keeps the digits."""
     if a > 0:
         a, b = -b, -a

@@ -11,6 +11,7 @@ from fingerpost.experiments.references._inputs import LEVELS, UPPER, distinct, s
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("loc", "concentration")
+INPUTS = (*PARAMETERS, "value")
 CONCENTRATIONS = (1e-3, 1e-2, 0.1, 0.5, 1.0, 3.0, 10.0, 10.5, 30.0, 60.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 SHIFTED = (0.1, 1.0, 10.0, 1e3, 1e6)
 LARGEST = 3.1415925  # float32 rounds it down, and π up
