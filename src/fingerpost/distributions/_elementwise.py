@@ -98,7 +98,9 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(op: Elementwise, *inputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore
         dtype = common_dtype(inputs)
-        return tuple(output.to(dtype) for output in op.kernel(*(x.double() for x in inputs)))
+        # Detached: a value that depends on a parameter would otherwise pass its own derivative on to that parameter again.
+        plain = (x.detach().double() for x in inputs)
+        return tuple(output.to(dtype) for output in op.kernel(*plain))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
