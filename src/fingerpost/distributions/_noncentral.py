@@ -1,0 +1,195 @@
+"""The length of a normal vector around a mean of length ν, √Σ(ν_i + σ ε_i)²: what its distributions share.
+
+With k degrees of freedom, x = z/σ, s = ν/σ, t = x s, μ = k/2 − 1 and r = I_{μ+1}(t)/I_μ(t):
+
+    log p = (k − 1) log x − ½(x − s)² + log(t^{−μ} e⁻ᵗ I_μ(t)) − log σ
+    ∂z/∂ν = r,   ∂z/∂σ = [(z − ν) + ν(1 − r)]/σ
+
+The first velocity holds because ∂p_k/∂ν = −∂(r p_k)/∂z, the second because z scales with ν and σ together; z − ν r is never
+formed, since it cancels. Integrals are sums over nodes in x that stay where they are when parameters are differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fingerpost.distributions._elementwise import Elementwise
+from fingerpost.distributions._law import Draw, Law
+
+NODES = 96
+REACH = 9.6
+"""Half the window of an integral over all x, in units of σ: there the density has fallen by e⁻⁴⁶."""
+CHUNK = 2048
+"""Elements that are integrated at once, so that all their nodes stay in the cache."""
+
+
+class Window(NamedTuple):
+    """Nodes along a new first dimension.
+
+    Args:
+      x: Scaled values, constants.
+      d: x − s, without the rounding of x.
+      s: The scaled location.
+      weights: Of the nodes.
+    """
+
+    x: Tensor
+    d: Tensor
+    s: Tensor
+    weights: Tensor
+
+
+class Family:
+    """One family's functions as differentiable torch operations.
+
+    Args:
+      what: The name, for messages.
+      log_density: (d, x, s, *held) → log density of x at σ = 1, with d = x − s.
+      ratio: (t, *held) → r and 1 − r.
+      degrees: (*held) → k.
+      draw: See `Draw`.
+      moments: (loc, scale, *held) → mean and variance; by quadrature if absent.
+      held: How many parameters follow loc and scale.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        log_density: Callable[..., Tensor],
+        ratio: Callable[..., tuple[Tensor, Tensor]],
+        degrees: Callable[..., Any],
+        draw: Draw,
+        moments: Callable[..., tuple[Tensor, Tensor]] | None = None,
+        held: int = 0,
+    ) -> None:
+        self.what = what
+        self.log_density = log_density
+        self.ratio = ratio
+        self.degrees = degrees
+        self.held = held
+        self.law = Law(draw, Elementwise(self._velocity, what=f"a sample of {what}"), moved=2)
+        self.log_prob = Elementwise(self._log_prob, orders=2, what=f"log_prob of {what}")
+        self.cdf = _Cdf(self)
+        self.entropy = Elementwise(self._entropy, orders=2, what=f"the entropy of {what}")
+        self.moments = Elementwise(moments or self._moments, orders=2, what=f"a moment of {what}")
+        self._divergences: dict[Family, Elementwise] = {}
+
+    def divergence(self, other: Family) -> Elementwise:
+        """KL(p‖q) of p's loc, scale and held parameters, then q's."""
+        if other not in self._divergences:
+            self._divergences[other] = self._divergence(other)
+        return self._divergences[other]
+
+    def _divergence(self, other: Family) -> Elementwise:
+        def kernel(*inputs: Tensor) -> tuple[Tensor]:
+            p, q = inputs[: 2 + self.held], inputs[2 + self.held :]
+            window = self._window(*p)
+            log_p = self.log_density(window.d, window.x, window.s, *p[2:])
+            (log_q,) = other._log_prob(window.x * p[1], *q)
+            return ((window.weights * log_p.exp() * (log_p - p[1].log() - log_q)).sum(0),)
+
+        return Elementwise(kernel, orders=2, what=f"the divergence of {self.what} from {other.what}")
+
+    def _velocity(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+        r, rest = self.ratio((value / scale) * (loc / scale), *held)
+        return r, ((value - loc) + loc * rest) / scale
+
+    def _log_prob(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor]:
+        scaled = self.log_density((value - loc) / scale, value / scale, loc / scale, *held)
+        return (scaled - scale.log(),)
+
+    def _entropy(self, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor]:
+        window = self._window(loc, scale, *held)
+        log_p = self.log_density(window.d, window.x, window.s, *held)
+        return (scale.log() - (window.weights * log_p.exp() * log_p).sum(0),)
+
+    def _moments(self, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+        window = self._window(loc, scale, *held)
+        mass = window.weights * self.log_density(window.d, window.x, window.s, *held).exp()
+        shift = (mass * window.d).sum(0)
+        return loc + scale * shift, scale.square() * (mass * (window.d - shift).square()).sum(0)
+
+    def _window(self, loc: Tensor, scale: Tensor, *held: Tensor) -> Window:
+        """Nodes around the mode; those of x = u⁴ where it is near 0, since the density is a power of x there."""
+        s = loc / scale
+        with torch.no_grad():
+            excess = self.degrees(*held) - 1
+            middle = (s * s + excess).sqrt()
+            u, du = _nodes(middle)
+            low = (middle - REACH).clamp(min=0)
+            span = middle + REACH - low
+            offset = excess / (middle + s).clamp(min=1e-300) + (low - middle) + span * u**4
+            x = torch.where(low > 0, s + offset, span * u**4)
+            d = torch.where(low > 0, offset, x - s)
+        return Window(x, d - (s - s.detach()), s, span * 4 * u**3 * du)
+
+    def tail(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor]:
+        """F(z): the density's integral over the side of z that it leaves by falling, cut where it has fallen by e⁻⁴⁶."""
+        s, excess = loc / scale, self.degrees(*held) - 1
+        middle = (s * s + excess).sqrt()
+        x = torch.minimum(value / scale, middle + 60)
+        distance = torch.where(value.isinf(), x - s, (value - loc) / scale)
+        lower = x <= middle
+        gap = (x - middle).abs()
+        length = 92 / (gap + (gap * gap + 92).sqrt())
+        length = torch.where(lower, torch.minimum(length, x), length)
+        u, du = _nodes(x)
+        offset = torch.where(lower, -length, length) * (1 - u**4)
+        nodes = torch.where(lower & (length == x), x * u**4, x + offset)
+        density = self.log_density(distance + offset, nodes, s, *held).exp()
+        side = (length * 4 * u**3 * du * density).sum(0)
+        return (torch.where(lower, side, 1 - side),)
+
+
+class _Cdf(Elementwise):
+    """The distribution function, whose derivatives are p and −p v: the density and the velocity."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__(family.tail, orders=2, what=f"the cdf of {family.what}")
+        self.family = family
+
+    def derivative(self, wanted: Sequence[bool]) -> Elementwise:
+        """Returns ∂F/∂(value, loc, scale) of those wanted.
+
+        Raises:
+          NotImplementedError: If a parameter that samples do not move with is wanted.
+        """
+        if any(wanted[3:]):
+            raise NotImplementedError(f"{self.what} carries no derivative with respect to df; detach it")
+
+        def kernel(*inputs: Tensor) -> tuple[Tensor, ...]:
+            density = self.family._log_prob(*inputs)[0].exp()
+            factors = (torch.ones_like(density), *(-v for v in self.family._velocity(*inputs)))
+            return tuple(density * factor for factor, want in zip(factors, wanted) if want)
+
+        return Elementwise(kernel, orders=1, what=self.what)
+
+
+def _nodes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss and Legendre's nodes and weights on [0, 1], along a first dimension before those of `like`."""
+    shape = (-1,) + (1,) * like.dim()
+    nodes, weights = (like.new_tensor(part).reshape(shape) for part in _rule())
+    return nodes, weights
+
+
+@cache
+def _rule() -> tuple[list[float], list[float]]:
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+
+
+def in_chunks(function: Elementwise, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Applies a function that needs much memory for each element to a few elements at a time."""
+    inputs = torch.broadcast_tensors(*inputs)  # pyright: ignore[reportAssignmentType]
+    shape = inputs[0].shape
+    if inputs[0].numel() <= CHUNK:
+        return function(*inputs)
+    pieces = [function(*parts) for parts in zip(*(x.reshape(-1).split(CHUNK) for x in inputs))]
+    return tuple(torch.cat(parts).reshape(shape) for parts in zip(*pieces))
