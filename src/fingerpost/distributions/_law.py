@@ -56,6 +56,7 @@ class _Sample(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.law = inputs[0]
+        ctx.set_materialize_grads(False)  # a parameter without a tangent is told from one whose tangent is zero
         ctx.save_for_backward(output, *inputs[3:])
         ctx.save_for_forward(output, *inputs[3:])
 
