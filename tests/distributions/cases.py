@@ -25,6 +25,11 @@ class Case:
     parameters: dict[str, Any]
     fixed: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def univariate(self) -> bool:
+        """Whether samples are numbers."""
+        return not self.make().event_shape
+
     def tensors(self, dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
         """The parameters as leaves that ask for a gradient."""
         return {
@@ -41,4 +46,12 @@ class Case:
         return getattr(distributions, self.name)(**parameters, **self.fixed, **options)
 
 
-CASES: list[Case] = []
+CASES: list[Case] = [
+    Case("Gamma", {"concentration": [2.2, 1.3, 60.0], "rate": [2.0, 1.0, 0.3]}),
+    Case("NoncentralChi", {"loc": [0.7, 3.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"df": 3.5}),
+    Case("Rice", {"loc": [0.7, 3.0, 40.0], "scale": [1.0, 0.5, 2.0]}),
+    Case("FoldedNormal", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}),
+    Case("RiceWoolfson", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"centric": True}),
+    Case("RiceWoolfson", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"centric": False}),
+    Case("VonMises", {"loc": [0.3, -2.0, 3.0], "concentration": [0.4, 3.0, 200.0]}),
+]

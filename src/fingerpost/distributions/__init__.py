@@ -3,5 +3,19 @@
 from __future__ import annotations
 
 from fingerpost.distributions.base import AbstractImplicit
+from fingerpost.distributions.folded_normal import FoldedNormal
+from fingerpost.distributions.gamma import Gamma
+from fingerpost.distributions.noncentral_chi import NoncentralChi
+from fingerpost.distributions.rice import Rice
+from fingerpost.distributions.rice_woolfson import RiceWoolfson
+from fingerpost.distributions.von_mises import VonMises
 
-__all__ = ["AbstractImplicit"]
+__all__ = [
+    "AbstractImplicit",
+    "FoldedNormal",
+    "Gamma",
+    "NoncentralChi",
+    "Rice",
+    "RiceWoolfson",
+    "VonMises",
+]
