@@ -53,5 +53,5 @@ CASES: list[Case] = [
     Case("FoldedNormal", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}),
     Case("RiceWoolfson", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"centric": True}),
     Case("RiceWoolfson", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"centric": False}),
-    Case("VonMises", {"loc": [0.3, -2.0, 3.0], "concentration": [0.4, 3.0, 200.0]}),
+    Case("VonMises", {"loc": [0.0, 0.1, 0.1], "concentration": [0.4, 30.0, 200.0]}),
 ]
