@@ -9,18 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fingerpost.leakwatch._census import Census, Orphan, census
     from fingerpost.leakwatch._guard import LeakGuard
     from fingerpost.leakwatch._report import Leak, LeakError, LeakReport, LeakWarning
 
 _HOMES = {
+    "Census": "_census",
     "Leak": "_report",
     "LeakError": "_report",
     "LeakGuard": "_guard",
     "LeakReport": "_report",
     "LeakWarning": "_report",
+    "Orphan": "_census",
+    "census": "_census",
 }
 
-__all__ = ["Leak", "LeakError", "LeakGuard", "LeakReport", "LeakWarning"]
+__all__ = ["Census", "Leak", "LeakError", "LeakGuard", "LeakReport", "LeakWarning", "Orphan", "census"]
 
 
 def __getattr__(name: str) -> Any:

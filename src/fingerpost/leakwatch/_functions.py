@@ -11,7 +11,16 @@ from typing import Any
 
 import torch
 
-from fingerpost.leakwatch._graph import LEAF, bytes_behind, reachable, root, search, short_name, tensors_in
+from fingerpost.leakwatch._graph import (
+    LEAF,
+    bytes_behind,
+    describe,
+    reachable,
+    root,
+    search,
+    short_name,
+    tensors_in,
+)
 from fingerpost.leakwatch._report import Leak
 
 _BACKWARDS = torch.autograd.function.BackwardCFunction
@@ -93,7 +102,7 @@ class FunctionWatch:
             kind = type(node)._forward_cls  # type: ignore[attr-defined]
             self._leaks[key] = Leak(
                 file, line, f"{kind.__name__}.forward", linecache.getline(file, line).strip(), f"ctx.{slot}",
-                f"{str(owner.dtype).removeprefix('torch.')}[{', '.join(map(str, owner.shape))}] on {owner.device}",
+                describe(owner),
                 (f"ctx.{slot}", *steps, f"ctx.{slot}"), bytes_behind(owner.grad_fn, owner),
                 "ctx.save_for_backward(…) for outputs: it keeps a copy without history", "ctx",
             )  # fmt: skip
@@ -112,10 +121,11 @@ def _stores(kind: type) -> dict[str, tuple[str, int]]:
     for method in (getattr(kind, "forward", None), getattr(kind, "setup_context", None)):
         function = inspect.unwrap(method) if callable(method) else None
         code: Any = getattr(function, "__code__", None)
+        if code is None:
+            continue
         line = 0
-        steps: Any = () if code is None else dis.get_instructions(code)
-        for step in steps:
-            positions = getattr(step, "positions", None)  # since Python 3.11
+        for step in dis.get_instructions(code):
+            positions: Any = getattr(step, "positions", None)  # since Python 3.11
             line = positions.lineno if positions else step.starts_line or line
             if step.opname == "STORE_ATTR":
                 found.setdefault(step.argval, (code.co_filename, line or code.co_firstlineno))

@@ -4,6 +4,8 @@ A node keeps the tensors that its derivative needs. It keeps an input as it is, 
 keeps a copy without history, so that no node holds its own result. An in-place operation breaks that care: the tensor
 that was saved as an input becomes the output of a later node, whose edges lead back to the one that saved it. All links
 of that ring are C++ references, which Python's collector can't see.
+
+The node of a view is never asked for here: asking makes a new one after its base has changed, which would itself be held.
 """
 
 from __future__ import annotations
@@ -83,6 +85,12 @@ def tensors_in(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 def short_name(node: Any) -> str:
     """The name of a node without its C++ namespace."""
     return node.name().rpartition("::")[2]
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """Type, shape and device of a tensor."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return f"{kind}[{', '.join(map(str, tensor.shape))}] on {tensor.device}"
 
 
 def next_nodes(node: Any) -> Iterator[Any]:
@@ -211,7 +219,7 @@ def bytes_behind(start: Any, owner: torch.Tensor, hidden: dict[int, int] | None 
     sizes |= {owner.untyped_storage()._cdata: owner.untyped_storage().nbytes()}
     for node in reachable(start):
         for tensor, references in _kept(node):
-            if tensor.grad_fn is not None or (not tensor.requires_grad and references <= _alone()):
+            if not tensor.is_leaf or (not tensor.requires_grad and references <= _alone()):
                 storage = tensor.untyped_storage()
                 sizes[storage._cdata] = storage.nbytes()
     return sum(sizes.values())

@@ -14,10 +14,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError
+from fingerpost.leakwatch._aside import Aside
 from fingerpost.leakwatch._calls import in_place_calls, targets
 from fingerpost.leakwatch._cures import cure
 from fingerpost.leakwatch._functions import FunctionWatch
-from fingerpost.leakwatch._graph import Examined, Ring, bytes_behind, root, search, short_name
+from fingerpost.leakwatch._graph import Examined, Ring, bytes_behind, describe, root, search, short_name
 from fingerpost.leakwatch._inner import hidden_storages, inner_ring
 from fingerpost.leakwatch._places import user_place
 from fingerpost.leakwatch._report import Leak, LeakError, LeakReport, LeakWarning
@@ -79,7 +80,7 @@ class LeakGuard(TorchFunctionMode):
         self._examined = Examined()
         self._functions = FunctionWatch()
         self._found: dict[tuple[str, int, str], Leak] = {}
-        self._leaked: list[weakref.ref[torch.Tensor]] = []
+        self._aside = Aside()
         self._process = os.getpid()
         self._entered = threading.local()
 
@@ -88,6 +89,7 @@ class LeakGuard(TorchFunctionMode):
         self._entered.depth = depth + 1
         if depth == 0:
             self._functions.start()
+            self._aside.start()
             super().__enter__()
         return self
 
@@ -96,9 +98,11 @@ class LeakGuard(TorchFunctionMode):
         if self._entered.depth > 0:
             return
         super().__exit__(exc_type, exc_val, exc_tb)
-        if os.getpid() == self._process:
-            for leak in self._functions.scan_memory():
-                self._report(leak, quiet=exc_type is not None)
+        if os.getpid() != self._process:
+            return
+        self.report.notes += [note for note in self._aside.notes() if note not in self.report.notes]
+        for leak in self._tried(lambda: list(self._functions.scan_memory())) or ():
+            self._report(leak, quiet=exc_type is not None)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The guard as a decorator: `function` runs under it."""
@@ -118,10 +122,13 @@ class LeakGuard(TorchFunctionMode):
         return self._watch(func, args, kwargs or {})
 
     def _watch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or os.getpid() != self._process:
+        if not torch.is_grad_enabled():  # an optimiser's step; before the rest, which costs more
+            return func(*args, **kwargs)
+        if torch.compiler.is_compiling() or os.getpid() != self._process:
             return func(*args, **kwargs)
         if func in _BACKWARD:
-            for leak in self._functions.scan_graph(args[0] if args else next(iter(kwargs.values()), None)):
+            start = args[0] if args else next(iter(kwargs.values()), None)
+            for leak in self._tried(lambda: list(self._functions.scan_graph(start))) or ():
                 self._report(leak)
             return func(*args, **kwargs)
         owners = _owners(targets(func, args, kwargs, _ASKING.get(func)))
@@ -129,13 +136,20 @@ class LeakGuard(TorchFunctionMode):
         result = func(*args, **kwargs)
         for owner, old in zip(owners, before):
             fresh = owner.grad_fn
-            if fresh is None or fresh is old:
-                continue
-            self.report.calls += 1
-            ring = self._ring(owner, old, fresh) or inner_ring(func, args, kwargs, owner, fresh)
-            if ring is not None:
-                self._report(self._leak((func, args, kwargs), owner, ring))
+            if fresh is not None and fresh is not old:
+                self.report.calls += 1
+                leak = self._tried(lambda: self._leak((func, args, kwargs), owner, old))  # noqa: B023
+                if leak is not None:
+                    self._report(leak)
         return result
+
+    def _tried(self, examine: Callable[[], R]) -> R | None:
+        """What `examine` finds; a fault of the guard's own is noted and never ends the user's program."""
+        try:
+            return examine()
+        except Exception as error:
+            self._aside.failed(error)
+            return None
 
     def _ring(self, owner: torch.Tensor, old: Any, fresh: Any) -> Ring | None:
         """Reads what the call has put behind the tensor; what was behind it already has been read."""
@@ -151,22 +165,31 @@ class LeakGuard(TorchFunctionMode):
         self._births[key] = (reference, born, fresh._sequence_nr())
         return ring
 
-    def _leak(self, call: Call, owner: torch.Tensor, ring: Ring) -> Leak:
-        func, args, _ = call
+    def _leak(self, call: Call, owner: torch.Tensor, old: Any) -> Leak | None:
+        node = owner.grad_fn
+        ring = self._ring(owner, old, node) or inner_ring(*call, owner, node)
+        if ring is None:
+            return None
         place = user_place()
         known = self._found.get((place.file, place.line, "in-place"))
-        self._leaked.append(weakref.ref(owner))
         if known is not None:
             return known
-        name, node = place.target or "tensor", owner.grad_fn
+        name, (func, args, _) = place.target or "tensor", call
         last = f"a view of {name}" if ring.through_view else name
         names = [short_name(step) for step in ring.nodes]
         if ring.inner:
             names[-1] = f"{names[-1]} ({ring.inner})"
         return Leak(
-            place.file, place.line, place.function, place.text, _name(func), _describe(owner),
-            (name, *names, last), bytes_behind(node, owner, hidden_storages(*call, owner, node)), cure(place, func, bool(args) and args[0] is not owner),
-        )  # fmt: skip
+            file=place.file,
+            line=place.line,
+            function=place.function,
+            source=place.text,
+            operation=_name(func),
+            tensor=describe(owner),
+            ring=(name, *names, last),
+            nbytes=bytes_behind(node, owner, hidden_storages(*call, owner, node)),
+            cure=cure(place, func, view=bool(args) and args[0] is not owner),
+        )
 
     def _report(self, leak: Leak, quiet: bool = False) -> None:
         key = (leak.file, leak.line, leak.kind)
@@ -194,8 +217,3 @@ def _owners(changed: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def _name(func: Any) -> str:
     return getattr(func, "__name__", str(func))
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    kind = str(tensor.dtype).removeprefix("torch.")
-    return f"{kind}[{', '.join(map(str, tensor.shape))}] on {tensor.device}"

@@ -7,6 +7,7 @@ to be told when another argument of the call is the tensor that changed, or a vi
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -15,6 +16,16 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fingerpost.leakwatch._graph import Ring, held, short_name
 
 _CORE: Any = torch._C
+_witnessed: dict[int, weakref.ref[torch.Tensor]] = {}
+
+
+def hidden_rings() -> list[torch.Tensor]:
+    """The live tensors that hidden nodes were seen to hold, for the census, which can't see it."""
+    alive = [(number, reference()) for number, reference in _witnessed.items()]
+    for number, tensor in alive:
+        if tensor is None:
+            del _witnessed[number]
+    return [tensor for _, tensor in alive if tensor is not None]
 
 
 def inner_ring(
@@ -37,7 +48,10 @@ def inner_ring(
     if _CORE._autograd._top_saved_tensors_default_hooks(False) is not None:
         return None  # a user's hooks decide what is held
     slot = next((name for name, mine, _ in _hidden(func, args, kwargs, owner, node) if mine), None)
-    return None if slot is None else Ring((node,), slot, True, inner=slot)
+    if slot is None:
+        return None
+    _witnessed[id(owner)] = weakref.ref(owner)
+    return Ring((node,), slot, True, inner=slot)
 
 
 def hidden_storages(

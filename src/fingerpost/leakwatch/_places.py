@@ -24,13 +24,16 @@ class Place(NamedTuple):
       file: Its file.
       line: Its number.
       function: The function that it is in.
-      statement: The statement, parsed; None where there is no source.
     """
 
     file: str
     line: int
     function: str
-    statement: ast.stmt | None
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The statement, parsed; None where there is no source, or where several of the line could be meant."""
+        return statement_at(self.file, self.line)
 
     @property
     def text(self) -> str:
@@ -52,9 +55,9 @@ def user_place() -> Place:
         if not _inside(file):
             code = frame.f_code
             name = getattr(code, "co_qualname", code.co_name)  # since Python 3.11
-            return Place(file, frame.f_lineno, name, statement_at(file, frame.f_lineno))
+            return Place(file, frame.f_lineno, name)
         frame = frame.f_back
-    return Place("<unknown>", 0, "<unknown>", None)
+    return Place("<unknown>", 0, "<unknown>")
 
 
 def _inside(file: str) -> bool:
