@@ -100,7 +100,12 @@ def ours(family: families.Family, table: Any, device: str = "cpu") -> Errors:
     single = table.where(table.fits_float32)
     return Errors(
         relative(_velocities(family, table, torch.float64, device), table, family.moved(table)),
-        relative(_velocities(family, single, torch.float32, device), single, family.moved(single)),
+        relative(
+            _velocities(family, single, torch.float32, device),
+            single,
+            family.moved(single),
+            dtype=np.float32,
+        ),
         _second(family, table, device),
     )
 
@@ -113,18 +118,26 @@ def theirs(peer: peers.Peer, family: families.Family, table: Any) -> Errors:
     for rows, double in ((table, True), (single, False)):
         arrays = {name: rows[name] for name in rows.parameters if name not in family.dropped}
         with np.errstate(all="ignore"):
-            found.append(relative(peer.velocity(arrays, rows["value"], double), rows, names))
+            given = peer.velocity(arrays, rows["value"], double)
+        found.append(relative(given, rows, names, dtype=np.float64 if double else np.float32))
     return Errors(*found)
 
 
-def relative(found: dict[str, Any], table: Any, names: tuple[str, ...], prefix: str = "d_") -> np.ndarray:
-    """|found − true|/|true|, (rows, names): inf where the result is not finite, NaN where the truth is 0 or none is known."""
+def relative(
+    found: dict[str, Any], table: Any, names: tuple[str, ...], prefix: str = "d_", dtype: Any = np.float64
+) -> np.ndarray:
+    """|found − true|/|true|, (rows, names): inf where the result is not finite, NaN where the truth is 0 or none is known.
+
+    A truth below the smallest normal number of `dtype` is held to that number instead: no result could have its digits.
+    """
     columns = []
     for name in names:
         true, value = table[prefix + name], np.asarray(found[name], dtype=np.float64)
         with np.errstate(all="ignore"):
-            error = np.where(np.isfinite(value), np.abs(value - true) / np.abs(true), np.inf)
-        columns.append(np.where((true == 0) | np.isnan(true), np.nan, error))
+            error = np.abs(value - true) / np.maximum(np.abs(true), np.finfo(dtype).tiny)
+        columns.append(
+            np.where((true == 0) | np.isnan(true), np.nan, np.where(np.isfinite(value), error, np.inf))
+        )
     return np.stack(columns, 1)
 
 
@@ -136,22 +149,36 @@ def _velocities(family: families.Family, table: Any, dtype: Any, device: str) ->
 
 
 def _second(family: families.Family, table: Any, device: str) -> np.ndarray:
-    """Errors of ∂v_i/∂θ_j + v_j ∂v_i/∂z for each pair that the references hold."""
+    """Errors of d²z/dθ_idθ_j = ∂v_i/∂θ_j + v_j ∂v_i/∂z for each pair that the references hold, over the largest term.
+
+    The two terms nearly cancel in many places, where a small error of either is a large part of their sum.
+    """
     names = family.moved(table)
     leaves = {k: x.to(device) for k, x in family.parameters(table, torch.float64).items()}
     moving = [leaves[name].requires_grad_() for name in names]
     value = torch.tensor(table["value"], device=device).requires_grad_()
     velocity = family.velocity(family.make(leaves), value)
-    found: dict[str, np.ndarray] = {}
+    columns = []
     for i, first in enumerate(names):
         slopes = torch.autograd.grad(
             velocity[first].sum(), [value, *moving], retain_graph=True, allow_unused=True, materialize_grads=True
         )  # fmt: skip
-        for j, second in list(enumerate(names))[i:]:
-            total = slopes[1 + j] + velocity[second].detach() * slopes[0]
-            found[f"{first}_{second}"] = total.detach().cpu().numpy()
-    kept = tuple(pair for pair in found if f"dd_{pair}" in table.columns)
-    return relative(found, table, kept, prefix="dd_")
+        for second, direct in list(zip(names, slopes[1:]))[i:]:
+            if f"dd_{first}_{second}" in table.columns:
+                path = velocity[second].detach() * slopes[0]
+                terms = [x.detach().cpu().numpy() for x in (direct, path)]
+                columns.append(_over_terms(terms, table[f"dd_{first}_{second}"]))
+    return np.stack(columns, 1)
+
+
+def _over_terms(terms: list[np.ndarray], true: np.ndarray) -> np.ndarray:
+    found = terms[0] + terms[1]
+    with np.errstate(all="ignore"):
+        size = np.maximum.reduce(
+            [np.abs(true), *map(np.abs, terms), np.full_like(true, np.finfo(float).tiny)]
+        )
+        error = np.where(np.isfinite(found), np.abs(found - true) / size, np.inf)
+    return np.where(np.isnan(true), np.nan, error)
 
 
 def worst(errors: np.ndarray) -> float:
@@ -173,7 +200,7 @@ def _table(run: Run, found: dict[str, Errors], others: dict[tuple[str, str], Err
     caption = (
         "Relative error of ∂z/∂θ at given z against references of 20 digits, over all parameters and both tails; float64, "
         "then float32 on the rows that it can hold. The largest error is over the finite results. Second derivatives are "
-        "those of a sample, in float64."
+        "those of a sample, in float64, their errors over the larger of the two terms that they are the sum of."
     )
     run.table("errors", Table(heads, rows, title="Errors of velocities", caption=caption))
 
