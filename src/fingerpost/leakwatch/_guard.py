@@ -98,11 +98,22 @@ class LeakGuard(TorchFunctionMode):
         if self._entered.depth > 0:
             return
         super().__exit__(exc_type, exc_val, exc_tb)
-        if os.getpid() != self._process:
-            return
+        if os.getpid() == self._process:
+            self._look_back(quiet=exc_type is not None)
+
+    def check(self) -> LeakReport:
+        """Looks for what only shows in memory (custom Functions that keep their outputs), as leaving the guard does.
+
+        Returns:
+          The report so far.
+        """
+        self._look_back(quiet=False)
+        return self.report
+
+    def _look_back(self, quiet: bool) -> None:
         self.report.notes += [note for note in self._aside.notes() if note not in self.report.notes]
         for leak in self._tried(lambda: list(self._functions.scan_memory())) or ():
-            self._report(leak, quiet=exc_type is not None)
+            self._report(leak, quiet)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """The guard as a decorator: `function` runs under it."""
