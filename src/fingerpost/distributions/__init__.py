@@ -8,6 +8,7 @@ from fingerpost.distributions.gamma import Gamma
 from fingerpost.distributions.noncentral_chi import NoncentralChi
 from fingerpost.distributions.rice import Rice
 from fingerpost.distributions.rice_woolfson import RiceWoolfson
+from fingerpost.distributions.student_t import StudentT
 from fingerpost.distributions.von_mises import VonMises
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "NoncentralChi",
     "Rice",
     "RiceWoolfson",
+    "StudentT",
     "VonMises",
 ]

@@ -26,6 +26,7 @@ class Elementwise:
       kernel: The function; see `Kernel`.
       orders: How many times the result can be differentiated.
       what: What is differentiated, for the message of the derivative that is refused.
+      finite: Whether numbers that the inputs' dtype cannot hold become its largest one instead of infinity.
 
     Example:
       >>> import torch
@@ -34,10 +35,13 @@ class Elementwise:
       tensor([2., 4.])
     """
 
-    def __init__(self, kernel: Kernel, *, orders: int = 1, what: str = "this function") -> None:
+    def __init__(
+        self, kernel: Kernel, *, orders: int = 1, what: str = "this function", finite: bool = False
+    ) -> None:
         self.kernel = kernel
         self.orders = orders
         self.what = what
+        self.finite = finite
         self._derivatives: dict[tuple[bool, ...], Elementwise] = {}
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -58,7 +62,9 @@ class Elementwise:
                     "names, or draw samples without create_graph=True"
                 )
             kernel = _jacobian(self.kernel, key, nested=self.orders > 1)
-            self._derivatives[key] = Elementwise(kernel, orders=self.orders - 1, what=self.what)
+            self._derivatives[key] = Elementwise(
+                kernel, orders=self.orders - 1, what=self.what, finite=self.finite
+            )
         return self._derivatives[key]
 
 
@@ -100,7 +106,11 @@ class _Apply(torch.autograd.Function):
         dtype = common_dtype(inputs)
         # Detached: a value that depends on a parameter would otherwise pass its own derivative on to that parameter again.
         plain = (x.detach().double() for x in inputs)
-        return tuple(output.to(dtype) for output in op.kernel(*plain))
+        outputs = op.kernel(*plain)
+        if op.finite:
+            largest = torch.finfo(dtype).max
+            outputs = [output.clamp(-largest, largest) for output in outputs]
+        return tuple(output.to(dtype) for output in outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
