@@ -332,7 +332,7 @@ def test_gamma_and_von_mises_rows_hold_at_great_concentrations() -> None:
             assert abs(mpf(row["d_concentration"]) - v / rate) < mpf("1e-17") * abs(v / rate)
         for row in [row for row in rows("von_mises") if float(row["concentration"]) >= 1e4][3::9]:
             loc, kappa, z = exact(row, "loc", "concentration", "value")
-            right, span = z > loc, 16 / mp.sqrt(kappa)
+            right, span = z > loc, min(16 / mp.sqrt(kappa), mp.pi - abs(z - loc))
             v = score_velocity(
                 lambda u, kappa: kappa * mp.cos(u) - mp.log(mp.besseli(0, kappa)), z - loc, kappa, span, right
             )

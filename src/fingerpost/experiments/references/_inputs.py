@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 LEVELS = (1e-12, 1e-6, 1e-3, 0.05, 0.25, 0.5, 0.75, 0.95)
 UPPER = (1e-3, 1e-6, 1e-12)  # levels of the survival function
+REMOTE = (1e-100,)  # no sample comes from there, but a velocity is defined, and must not be NaN
 FEW = (1e-6, 0.05, 0.5, 0.95)
 
 
@@ -28,7 +30,9 @@ def quantiles(frozen: Any, levels: Iterable[float] = LEVELS, upper: Iterable[flo
       levels: Of the cdf.
       upper: Of the survival function.
     """
-    found = [float(frozen.ppf(u)) for u in levels] + [float(frozen.isf(u)) for u in upper]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a root that scipy gives up on is near enough
+        found = [float(frozen.ppf(u)) for u in levels] + [float(frozen.isf(u)) for u in upper]
     return distinct(single(z) for z in found if np.isfinite(z))
 
 

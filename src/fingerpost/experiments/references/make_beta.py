@@ -17,6 +17,7 @@ SPREADS = (  # levels of the cdf and of the survival function, taken in turn
     ((1e-12, 0.05, 0.5), (1e-6,)),
     ((1e-6, 0.25, 0.75), (1e-3,)),
     ((1e-3, 0.5, 0.95), (1e-12,)),
+    ((1e-100, 0.5, 0.95), (1e-100,)),
 )
 BESIDE_ONE = (1 - 1e-12, 1 - 2.0**-24, 1 - 2.0**-10)
 SMALLEST = 1e-300  # below it doubles lose digits
@@ -29,7 +30,7 @@ def inputs() -> list[tuple[float, ...]]:
         levels, upper = SPREADS[turn % len(SPREADS)]
         values = [z for z in quantiles(stats.beta(a, b), levels=levels, upper=upper) if z != 1]
         if b < 0.2:
-            values = [*values, *BESIDE_ONE[: 4 - len(values)], BESIDE_ONE[turn % 3]]
+            values = [*values, *BESIDE_ONE[: 4 - len(values)], BESIDE_ONE[turn % len(BESIDE_ONE)]]
         rows += [(a, b, z) for z in distinct(values) if SMALLEST < z < 1]
     return rows
 

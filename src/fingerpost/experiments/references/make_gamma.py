@@ -5,7 +5,7 @@ from __future__ import annotations
 from mpmath import mp
 from scipy import stats
 
-from fingerpost.experiments.references._inputs import FEW, distinct, quantiles, single
+from fingerpost.experiments.references._inputs import FEW, LEVELS, REMOTE, UPPER, distinct, quantiles, single
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("concentration", "rate")
@@ -18,7 +18,7 @@ def inputs() -> list[tuple[float, ...]]:
     """Rows of (concentration, rate, value)."""
     rows = []
     for a in map(single, CONCENTRATIONS):
-        values = quantiles(stats.gamma(a))
+        values = quantiles(stats.gamma(a), levels=(*REMOTE, *LEVELS), upper=(*UPPER, *REMOTE))
         if a < 0.02:  # most quantiles are below what doubles hold: powers of ten in their place
             values = distinct([1e-290, 1e-200, 1e-100, single(1e-30), single(1e-10), single(1e-4), *values])
         rows += [(a, 1.0, z) for z in values if z > SMALLEST]

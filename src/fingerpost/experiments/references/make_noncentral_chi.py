@@ -14,20 +14,23 @@ PARAMETERS = ("df", "loc", "scale")
 INPUTS = (*PARAMETERS, "value")
 DFS = (1.0, 2.0, 3.0, 5.0, 10.0, 41.0, 2.5)
 RATIOS = (0.0, 1e-3, 0.1, 1.0, 3.0, 8.0, 30.0, 1e3, 1e6)
+REMOTE = (-30.0, 1e-5, 30.0)  # in scales from loc; some beyond what is sampled
 SCALES = (1.0, 0.0625, 37.5, 1e-3)  # taken in turn
 LEVELS_MAIN = tuple(u for u in LEVELS if u not in (0.25, 0.75))
 LEVELS_FEW = (1e-6, 0.05, 0.5, 0.95)
 
 
 def inputs() -> list[tuple[float, ...]]:
-    """Rows of (df, loc, scale, value); the folded normal and Rice have all levels."""
+    """Rows of (df, loc, scale, value); the folded normal and Rice have most levels."""
     rows, turn = [], 0
     for k in DFS:
         levels, upper = (LEVELS_MAIN, UPPER) if k <= 2 else (LEVELS_FEW, (1e-6,))
-        for ratio in RATIOS:
+        for ratio in RATIOS if k <= 3 else RATIOS[::2]:
             scale = single(SCALES[turn % len(SCALES)])
             loc = single(ratio * scale)
             values = [single(scale * x) for x in _quantiles(k, loc / scale, levels, upper)]
+            if k <= 2:
+                values += [single(loc + x * scale) for x in REMOTE]
             rows += [(k, loc, scale, z) for z in distinct(values) if z > 0]
             turn += 1
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mpmath import mp, mpf
 from scipy import stats
 
-from fingerpost.experiments.references._inputs import LEVELS, quantiles, single
+from fingerpost.experiments.references._inputs import LEVELS, REMOTE, UPPER, quantiles, single
 from fingerpost.experiments.references._quadrature import Number, Values, half_line
 
 PARAMETERS = ("df", "loc", "scale")
@@ -20,7 +20,9 @@ def inputs() -> list[tuple[float, ...]]:
     """Rows of (df, loc, scale, value)."""
     rows = []
     for df in map(single, DFS):
-        rows += [(df, 0.0, 1.0, z) for z in quantiles(stats.t(df), levels=LEVELS_OF_T)]
+        rows += [
+            (df, 0.0, 1.0, z) for z in quantiles(stats.t(df), levels=LEVELS_OF_T, upper=(*UPPER, *REMOTE))
+        ]
         if df in (0.5, 2.0, 5.0, 100.0, 1e6):
             frozen = stats.t(df, loc=1.5, scale=0.25)
             rows += [(df, 1.5, 0.25, z) for z in quantiles(frozen, levels=LEVELS_FEW, upper=(1e-6,))]

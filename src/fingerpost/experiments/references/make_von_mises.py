@@ -22,7 +22,7 @@ def inputs() -> list[tuple[float, ...]]:
     """Rows of (loc, concentration, value): about 0, and about 0.5 with angles on both sides of −π."""
     rows = []
     for kappa in map(single, CONCENTRATIONS):
-        angles = distinct([*_quantiles(kappa), *(ANTIPODE if kappa <= 100 else ())])
+        angles = distinct([*_quantiles(kappa), *ANTIPODE])
         rows += [(0.0, kappa, single(x)) for x in angles]
     for kappa in map(single, SHIFTED):
         angles = [0.5 + x for x in _quantiles(kappa)[::2] if abs(x) < 3.14159]
