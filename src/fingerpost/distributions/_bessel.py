@@ -39,8 +39,9 @@ FAR_BOTTOM = (
 def polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
     """Σ coefficients_n xⁿ by Horner's rule, in place where no derivative is recorded."""
     total = torch.full_like(x, coefficients[-1])
+    out = None if torch.is_grad_enabled() else total
     for coefficient in reversed(coefficients[:-1]):
-        total = total * x + coefficient if torch.is_grad_enabled() else total.mul_(x).add_(coefficient)
+        total = torch.addcmul(x.new_full((), coefficient), total, x, out=out)
     return total
 
 
@@ -69,8 +70,9 @@ class _Ratio(torch.autograd.Function):
             r = t * _near(t.clamp(max=FAR))
             c = 1 - r
             if far.any():
-                c = torch.where(far, _far(t.clamp(min=FAR)), c)
-                r = torch.where(far, 1 - c, r)
+                where = far.nonzero(as_tuple=True)
+                c[where] = rest = _far(t[where])
+                r[where] = 1 - rest
         ctx.save_for_backward(t, r, c)
         return r, c
 

@@ -60,16 +60,14 @@ def _split(t: Tensor, df: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def order_ratio_kernel(t: Tensor, df: Tensor) -> tuple[Tensor, Tensor]:
     """Ratios r = I_{k/2}(t)/I_{k/2−1}(t) and c = 1 − r of plain float64 t ≥ 0 and k = `df` ≥ 1."""
-    r, c = _order_ratio(t, df)
+    h, c = _order_ratio(t, df)
     line = df == 1  # where c = 1 − tanh t decays faster than any difference could follow
-    return (
-        (torch.where(line, t.tanh(), r), torch.where(line, 2 * torch.sigmoid(-2 * t), c))
-        if line.any()
-        else (r, c)
-    )
+    c = torch.where(line, 2 * torch.sigmoid(-2 * t), c) if line.any() else c
+    return t * h, c
 
 
 def _order_ratio(t: Tensor, df: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns r/t and c."""
     far, t, order = _split(t, df)
     if far.all():
         return _debye_ratio(t, order)
@@ -78,21 +76,22 @@ def _order_ratio(t: Tensor, df: Tensor) -> tuple[Tensor, Tensor]:
     tail = 2 * (lowest + LEVELS) + near
     for level in range(LEVELS - 1, 0, -1):
         tail = 2 * (lowest + level) + square / tail
-    r = near / tail
+    h = 1 / tail
+    c = 1 - near * h
     if not far.any():
-        return r, 1 - r
+        return h, c
     above, beyond = _debye_ratio(torch.where(far, t, 2 * FAR), order.where(far, order.new_zeros(())))
-    return torch.where(far, above, r), torch.where(far, beyond, 1 - r)
+    return torch.where(far, above, h), torch.where(far, beyond, c)
 
 
 def _debye_ratio(t: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns (r, c) for p > FAR: r = t [1/(p + μ) − W/(p² U)], from I′_μ/I_μ − μ/t."""
+    """Returns (r/t, c) for p > FAR: r/t = 1/(p + μ) − W/(p² U), from I′_μ/I_μ − μ/t."""
     p = torch.hypot(t, order)
     square = (order / p) ** 2
     tops, brackets = debye()
-    rest = t * _expansion(brackets, p, square) / (p * p * _expansion(tops, p, square))
-    r = t / (p + order) - rest
-    return r, (order + order * order / (p + t)) / (p + order) + rest
+    rest = _expansion(brackets, p, square) / (p * p * _expansion(tops, p, square))
+    c = (order + order * order / (p + t)) / (p + order) + t * rest
+    return 1 / (p + order) - rest, c
 
 
 def log_order_kernel(t: Tensor, df: Tensor) -> Tensor:

@@ -5,12 +5,14 @@ With k degrees of freedom, x = z/σ, s = ν/σ, t = x s, μ = k/2 − 1 and r = 
     log p = (k − 1) log x − ½(x − s)² + log(t^{−μ} e⁻ᵗ I_μ(t)) − log σ
     ∂z/∂ν = r,   ∂z/∂σ = [(z − ν) + ν(1 − r)]/σ
 
-The first velocity holds because ∂p_k/∂ν = −∂(r p_k)/∂z, the second because z scales with ν and σ together; z − ν r is never
-formed, since it cancels. Integrals are sums over nodes in x that stay where they are when parameters are differentiated.
+The first velocity holds because ∂p_k/∂ν = −∂(r p_k)/∂z, the second because z scales with ν and σ together. z − ν r, which
+would cancel for t > 1, is formed below only; there k = 1 takes z [1 − s² + s²(1 − r/t)], which may be 0 to first order.
+Integrals are sums over nodes in x that stay where they are when parameters are differentiated.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -19,12 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fingerpost.distributions._bessel import polynomial
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._law import Draw, Law
 
 NODES = 96
 REACH = 9.6
 """Half the window of an integral over all x, in units of σ: there the density has fallen by e⁻⁴⁶."""
+BLOCK = 16384
+"""Elements whose velocities are computed at once."""
 CHUNK = 2048
 """Elements that are integrated at once, so that all their nodes stay in the cache."""
 
@@ -54,6 +59,7 @@ class Family:
       ratio: (t, *held) → r and 1 − r.
       degrees: (*held) → k.
       draw: See `Draw`.
+      on_line: (*held) → where k = 1, if anywhere.
       moments: (loc, scale, *held) → mean and variance; by quadrature if absent.
       held: How many parameters follow loc and scale.
     """
@@ -63,16 +69,18 @@ class Family:
         what: str,
         *,
         log_density: Callable[..., Tensor],
-        ratio: Callable[..., tuple[Tensor, Tensor]],
+        ratio: Callable[..., tuple[Tensor, ...]],
         degrees: Callable[..., Any],
         draw: Draw,
-        moments: Callable[..., tuple[Tensor, Tensor]] | None = None,
+        on_line: Callable[..., Any] | None = None,
+        moments: Callable[..., tuple[Tensor, ...]] | None = None,
         held: int = 0,
     ) -> None:
         self.what = what
         self.log_density = log_density
         self.ratio = ratio
         self.degrees = degrees
+        self.on_line = on_line
         self.held = held
         self.law = Law(draw, Elementwise(self._velocity, what=f"a sample of {what}"), moved=2)
         self.log_prob = Elementwise(self._log_prob, orders=2, what=f"log_prob of {what}")
@@ -97,9 +105,33 @@ class Family:
 
         return Elementwise(kernel, orders=2, what=f"the divergence of {self.what} from {other.what}")
 
-    def _velocity(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
-        r, rest = self.ratio((value / scale) * (loc / scale), *held)
-        return r, ((value - loc) + loc * rest) / scale
+    def _velocity(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The velocities; where no derivative is recorded, a block at a time, so that temporaries stay in the cache."""
+        shape = torch.broadcast_shapes(*(x.shape for x in inputs))
+        if torch.is_grad_enabled() or shape.numel() <= BLOCK:
+            return self._move(*inputs)
+        flat = [x.expand(shape).reshape(-1) for x in inputs]
+        found = [torch.empty_like(flat[0]) for _ in range(2)]
+        for parts in zip(*(x.split(BLOCK) for x in (*found, *flat))):
+            for out, result in zip(parts, self._move(*parts[2:])):
+                out.copy_(result)
+        return tuple(x.reshape(shape) for x in found)
+
+    def _move(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+        x, s = value / scale, loc / scale
+        t = x * s
+        r, rest = self.ratio(t, *held)
+        change = (value - loc) + loc * rest
+        small = t < 1  # where 1 − r is no longer small
+        if small.any():
+            below = value - loc * r
+            if self.on_line is not None:
+                lengths = (scale - loc) * (scale + loc) / scale + loc * s * _lack(t)
+                below = torch.where(torch.as_tensor(self.on_line(*held)), x * lengths, below)
+            change = torch.where(small, below, change)
+        if rest.requires_grad:
+            r = r.detach() + (rest.detach() - rest)  # whose derivative is the accurate one
+        return r, change / scale
 
     def _log_prob(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor]:
         scaled = self.log_density((value - loc) / scale, value / scale, loc / scale, *held)
@@ -136,7 +168,7 @@ class Family:
         middle = (s * s + excess).sqrt()
         x = torch.minimum(value / scale, middle + 60)
         distance = torch.where(value.isinf(), x - s, (value - loc) / scale)
-        lower = x <= middle
+        lower = x <= middle + 0.5
         gap = (x - middle).abs()
         length = 92 / (gap + (gap * gap + 92).sqrt())
         length = torch.where(lower, torch.minimum(length, x), length)
@@ -170,6 +202,15 @@ class _Cdf(Elementwise):
             return tuple(density * factor for factor, want in zip(factors, wanted) if want)
 
         return Elementwise(kernel, orders=1, what=self.what)
+
+
+def _lack(t: Tensor) -> Tensor:
+    """Computes 1 − tanh(t)/t for t < 1, as Σ 2n t²ⁿ/(2n + 1)! over cosh t."""
+    t = t.clamp(max=1.0)
+    return polynomial(_LACK, t * t) / t.cosh()
+
+
+_LACK = tuple(2 * n / math.factorial(2 * n + 1) for n in range(11))
 
 
 def _nodes(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,13 @@ def draw(shape: torch.Size, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 FAMILY = Family(
-    "FoldedNormal", log_density=log_density, ratio=ratio, degrees=lambda: 1.0, draw=draw, moments=moments
+    "FoldedNormal",
+    log_density=log_density,
+    ratio=ratio,
+    degrees=lambda: 1.0,
+    draw=draw,
+    on_line=lambda: True,
+    moments=moments,
 )
 
 

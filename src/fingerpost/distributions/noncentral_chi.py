@@ -117,6 +117,7 @@ _FAMILY = Family(
     ratio=order_ratio_kernel,
     degrees=lambda df: df,
     draw=_draw,
+    on_line=lambda df: df == 1,
     held=1,
 )
 

@@ -20,16 +20,15 @@ def _log_density(d: Tensor, x: Tensor, s: Tensor, centric: Tensor) -> Tensor:
     return torch.where(centric > 0, folded_normal.log_density(d, x, s), rice.log_density(d, x, s))
 
 
-def _ratio(t: Tensor, centric: Tensor) -> tuple[Tensor, Tensor]:
-    pairs = zip(folded_normal.ratio(t), ratio_kernel(t))
-    first, second = (torch.where(centric > 0, one, two) for one, two in pairs)
-    return first, second
+def _ratio(t: Tensor, centric: Tensor) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.where(centric > 0, one, two) for one, two in zip(folded_normal.ratio(t), ratio_kernel(t))
+    )
 
 
-def _moments(loc: Tensor, scale: Tensor, centric: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(loc: Tensor, scale: Tensor, centric: Tensor) -> tuple[Tensor, ...]:
     pairs = zip(folded_normal.moments(loc, scale), rice.moments(loc, scale))
-    mean, variance = (torch.where(centric > 0, one, two) for one, two in pairs)
-    return mean, variance
+    return tuple(torch.where(centric > 0, one, two) for one, two in pairs)
 
 
 def _draw(shape: torch.Size, loc: Tensor, scale: Tensor, centric: Tensor) -> Tensor:
@@ -42,6 +41,7 @@ _FAMILY = Family(
     ratio=_ratio,
     degrees=lambda centric: 2 - centric,
     draw=_draw,
+    on_line=lambda centric: centric > 0,
     moments=_moments,
     held=1,
 )
