@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from types import ModuleType
@@ -30,22 +29,15 @@ _AUGMENTED = (
 _OTHERS = frozenset({"requires_grad_", "retain_grad_", "share_memory_", "rename_", "sparse_resize_"})
 
 
-@functools.cache
-def in_place_calls() -> tuple[frozenset[Any], dict[Any, int | None]]:
-    """The calls that change their first argument, and those that do so when asked.
-
-    Returns:
-      All such calls, for one look-up per call; and of these the ones that ask first, with the position of their
-      argument ``inplace``. The rest change their first argument, or every tensor of the list that it is.
-    """
+def in_place_calls() -> frozenset[Any]:
+    """The calls that change their first argument, or every tensor of the list that it is; some only when asked."""
     always: set[Any] = {getattr(torch.Tensor, name, None) for name in _AUGMENTED}
     core: Any = torch._C
     for owner in (torch.Tensor, torch, torch.nn.functional, core._nn, core._VariableFunctions):
         always |= {getattr(owner, name) for name in dir(owner) if _changes(owner, name)}
     always |= _packets()
     always.discard(None)
-    asked = _asking(torch.nn.functional)
-    return frozenset(always | set(asked)), asked
+    return frozenset(always | set(_ASKING))
 
 
 def _changes(owner: Any, name: str) -> bool:
@@ -64,8 +56,8 @@ def _packets() -> set[Any]:
     return {getattr(torch.ops.aten, name) for name in chosen if name not in _OTHERS}
 
 
-def _asking(module: ModuleType) -> dict[Any, int | None]:
-    found: dict[Any, int | None] = {}
+def _asking(module: ModuleType) -> dict[Any, int]:
+    found: dict[Any, int] = {}
     for function in vars(module).values():
         if inspect.isfunction(function) and not function.__name__.startswith("_"):
             parameters = list(inspect.signature(function).parameters)
@@ -74,21 +66,19 @@ def _asking(module: ModuleType) -> dict[Any, int | None]:
     return found
 
 
-def targets(
-    call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], position: int | None
-) -> list[torch.Tensor]:
-    """The tensors that a call changes; none when it was not asked to.
+_ASKING = _asking(torch.nn.functional)
 
-    Args:
-      call: One of `in_place_calls`.
-      args: Its positional arguments.
-      kwargs: Its keyword arguments.
-      position: Position of its argument ``inplace``, for calls that ask.
-    """
-    if position is not None:
-        asked = kwargs.get("inplace", args[position] if len(args) > position else False)
-        if not asked:
-            return []
+
+def asked(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is to change its argument: yes, unless it has an argument ``inplace`` that is not true."""
+    position = _ASKING.get(call)
+    if position is None:
+        return True
+    return bool(kwargs["inplace"] if "inplace" in kwargs else len(args) > position and args[position])
+
+
+def targets(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The tensors that an in-place call changes."""
     first = args[0] if args else kwargs.get("input", kwargs.get("self"))
     if isinstance(first, torch.Tensor):
         return [first]

@@ -12,6 +12,8 @@ OTHERWISE = (
     "detach or no_grad where no gradient is needed, or torch.autograd.graph.allow_mutation_on_saved_tensors()"
 )
 
+COMPILED = "change it out of place there, and return it"
+
 
 def cure(place: Place, func: Any, view: bool) -> str:
     """The statement rewritten so that the graph does not hold itself; in words where it can't be rewritten.
@@ -24,6 +26,8 @@ def cure(place: Place, func: Any, view: bool) -> str:
       func: The in-place call that was seen there.
       view: Whether it changed a view: out of place, the tensor behind the view would stay as it was.
     """
+    if place.compiled:
+        return f"torch.compile copies into an argument that the function changes in place: {COMPILED}"
     statement = copy.deepcopy(place.statement)
     rewritten = _rewritten(statement)
     if rewritten is not None:

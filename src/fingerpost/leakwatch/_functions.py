@@ -50,11 +50,13 @@ class FunctionWatch:
             node = torch.ones(1, requires_grad=True).view(1).grad_fn
         self._since = -1 if node is None else node._sequence_nr()
 
+    def any_suspects(self) -> bool:
+        """Whether there is a class to look for."""
+        self._refresh()
+        return bool(self._suspects)
+
     def scan_graph(self, outputs: Any) -> Iterator[Leak]:
         """Rings in the graph of what a backward pass starts from."""
-        self._refresh()
-        if not self._suspects:
-            return
         for _, tensor in tensors_in("", outputs):
             if tensor.grad_fn is not None:
                 for node in reachable(tensor.grad_fn):

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError
 from fingerpost.leakwatch._aside import Aside
-from fingerpost.leakwatch._calls import in_place_calls, targets
+from fingerpost.leakwatch._calls import asked, in_place_calls, targets
 from fingerpost.leakwatch._cures import cure
 from fingerpost.leakwatch._functions import FunctionWatch
 from fingerpost.leakwatch._graph import Examined, Ring, bytes_behind, describe, root, search, short_name
@@ -29,9 +29,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _CORE: Any = torch._C
-_CALLS, _ASKING = in_place_calls()
+_CALLS = in_place_calls()
 _BACKWARD = frozenset({torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad})
 _WATCHED = _CALLS | _BACKWARD
+_is_traced = torch.compiler.is_dynamo_compiling
+_is_tracked = torch.is_grad_enabled
 
 
 class LeakGuard(TorchFunctionMode):
@@ -128,21 +130,19 @@ class LeakGuard(TorchFunctionMode):
         return guarded
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _WATCHED:  # nearly every call; nothing else may stand before this
+        # Nearly every call ends here, and pays for each word. A compiler that traces this must not meet the look-up.
+        if _is_traced() or func not in _WATCHED:
             return func(*args, **kwargs) if kwargs else func(*args)
         return self._watch(func, args, kwargs or {})
 
     def _watch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not torch.is_grad_enabled():  # an optimiser's step; before the rest, which costs more
-            return func(*args, **kwargs)
-        if torch.compiler.is_compiling() or os.getpid() != self._process:
+        if not _is_tracked() or not asked(func, args, kwargs) or os.getpid() != self._process:
             return func(*args, **kwargs)
         if func in _BACKWARD:
-            start = args[0] if args else next(iter(kwargs.values()), None)
-            for leak in self._tried(lambda: list(self._functions.scan_graph(start))) or ():
-                self._report(leak)
+            if self._functions.any_suspects():
+                self._look_ahead(args[0] if args else next(iter(kwargs.values()), None))
             return func(*args, **kwargs)
-        owners = _owners(targets(func, args, kwargs, _ASKING.get(func)))
+        owners = _owners(targets(args, kwargs))
         before = [owner.grad_fn for owner in owners]
         result = func(*args, **kwargs)
         for owner, old in zip(owners, before):
@@ -153,6 +153,10 @@ class LeakGuard(TorchFunctionMode):
                 if leak is not None:
                     self._report(leak)
         return result
+
+    def _look_ahead(self, start: Any) -> None:
+        for leak in self._tried(lambda: list(self._functions.scan_graph(start))) or ():
+            self._report(leak)
 
     def _tried(self, examine: Callable[[], R]) -> R | None:
         """What `examine` finds; a fault of the guard's own is noted and never ends the user's program."""
@@ -185,7 +189,7 @@ class LeakGuard(TorchFunctionMode):
         known = self._found.get((place.file, place.line, "in-place"))
         if known is not None:
             return known
-        name, (func, args, _) = place.target or "tensor", call
+        name, (func, args, _) = ("" if place.compiled else place.target) or "tensor", call
         last = f"a view of {name}" if ring.through_view else name
         names = [short_name(step) for step in ring.nodes]
         if ring.inner:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
+_COMPILER = os.path.join(_TORCH, "_functorch", "_aot_autograd")
 _OURS = os.path.dirname(__file__) + os.sep
 _PARTS = frozenset({"_guard.py", "_functions.py", "_places.py", "_inner.py"})
 
@@ -24,11 +25,13 @@ class Place(NamedTuple):
       file: Its file.
       line: Its number.
       function: The function that it is in.
+      compiled: Whether code that torch.compile made changed the tensor, on its way out of the line's function.
     """
 
     file: str
     line: int
     function: str
+    compiled: bool = False
 
     @property
     def statement(self) -> ast.stmt | None:
@@ -50,12 +53,14 @@ class Place(NamedTuple):
 def user_place() -> Place:
     """The innermost line that is neither torch's nor the guard's."""
     frame: FrameType | None = sys._getframe(1)
+    compiled = False
     while frame is not None:
         file = frame.f_code.co_filename
         if not _inside(file):
             code = frame.f_code
             name = getattr(code, "co_qualname", code.co_name)  # since Python 3.11
-            return Place(file, frame.f_lineno, name)
+            return Place(file, frame.f_lineno, name, compiled)
+        compiled = compiled or file.startswith(_COMPILER)
         frame = frame.f_back
     return Place("<unknown>", 0, "<unknown>")
 
