@@ -55,4 +55,5 @@ CASES: list[Case] = [
     Case("RiceWoolfson", {"loc": [0.7, 1.0, 40.0], "scale": [1.0, 0.5, 2.0]}, {"centric": False}),
     Case("VonMises", {"loc": [0.0, 0.1, 0.1], "concentration": [0.4, 30.0, 200.0]}),
     Case("StudentT", {"df": [7.0, 12.0, 1000.0], "loc": [0.5, -1.0, 3.0], "scale": [2.0, 1.0, 0.3]}),
+    Case("TruncatedNormal", {"loc": [0.2, -3.0, 1.0], "scale": [1.0, 2.0, 0.5], "low": -1.0, "high": 2.5}),
 ]

@@ -9,6 +9,7 @@ from fingerpost.distributions.noncentral_chi import NoncentralChi
 from fingerpost.distributions.rice import Rice
 from fingerpost.distributions.rice_woolfson import RiceWoolfson
 from fingerpost.distributions.student_t import StudentT
+from fingerpost.distributions.truncated_normal import TruncatedNormal
 from fingerpost.distributions.von_mises import VonMises
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Rice",
     "RiceWoolfson",
     "StudentT",
+    "TruncatedNormal",
     "VonMises",
 ]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fingerpost.distributions._bessel import log_i0e_kernel, ratio_kernel, ratio_slope
+from fingerpost.distributions._blocks import in_blocks
 from fingerpost.distributions._quadrature import legendre
 
 FLAT = 1.0
 """Concentration below which the Fourier series is used: there its terms cancel by e² at most."""
 TERMS = 16
-BLOCK = 16384
 REACH = 18.0
 """Half the exponent at which an integrand is cut: e⁻³⁶ is 2e-16."""
 
@@ -70,12 +69,12 @@ def draw(shape: torch.Size, loc: Tensor, concentration: Tensor) -> Tensor:
     last = torch.nextafter(end, torch.zeros_like(end))
     least = -end if loc.dtype == torch.float64 else -last  # float32 rounds π upwards, float64 downwards
 
-    def one(some: torch.Size, centre: Tensor, kappa: Tensor) -> Tensor:
+    def one(some: torch.Size, centre: Tensor, kappa: Tensor) -> tuple[Tensor]:
         value = centre.double() + _centred(some.numel(), kappa.double())
         value = value - 2 * math.pi * ((value + math.pi) / (2 * math.pi)).floor()
-        return torch.minimum(torch.maximum(value.to(loc.dtype), least), last)
+        return (torch.minimum(torch.maximum(value.to(loc.dtype), least), last),)
 
-    return in_blocks(one, shape, loc, concentration)
+    return in_blocks(one, shape, loc, concentration)[0]
 
 
 def _centred(count: int, kappa: Tensor) -> Tensor:
@@ -111,31 +110,17 @@ def concentration_velocity(value: Tensor, loc: Tensor, kappa: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(value.shape, loc.shape, kappa.shape)
     flat = kappa < FLAT
     if bool(flat.all()):
-        return in_blocks(_series_velocity, shape, value, loc, kappa)
+        return in_blocks(_series_velocity, shape, value, loc, kappa)[0]
     if not bool(flat.any()):
-        return in_blocks(_integral_velocity, shape, value, loc, kappa)
+        return in_blocks(_integral_velocity, shape, value, loc, kappa)[0]
     flat, *inputs = (x.expand(shape).reshape(-1) for x in (flat, value, loc, kappa))
     index = [flat.nonzero()[:, 0], (~flat).nonzero()[:, 0]]
     values = [
-        in_blocks(method, chosen.shape, *(x[chosen] for x in inputs))
+        in_blocks(method, chosen.shape, *(x[chosen] for x in inputs))[0]
         for method, chosen in zip((_series_velocity, _integral_velocity), index)
     ]
     found = torch.cat(values)
     return torch.zeros_like(found).index_copy(0, torch.cat(index), found).reshape(shape)
-
-
-def in_blocks(function: Callable[..., Tensor], shape: torch.Size, *inputs: Tensor) -> Tensor:
-    """Applies a function to a few thousand elements at a time, so that what it holds for them stays in cache.
-
-    The function is given the block's shape, and 1-D inputs; an input that is one number stays one.
-    """
-    count = math.prod(shape)
-    sizes = [torch.Size((min(BLOCK, count - start),)) for start in range(0, max(count, 1), BLOCK)]
-    columns = [
-        [x.reshape(1)] * len(sizes) if x.numel() == 1 else x.expand(shape).reshape(-1).split(BLOCK)
-        for x in inputs
-    ]
-    return torch.cat([function(*block) for block in zip(sizes, *columns)]).reshape(shape)
 
 
 def _terms(kappa: Tensor) -> int:
@@ -148,7 +133,7 @@ def _terms(kappa: Tensor) -> int:
     return count
 
 
-def _series_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> Tensor:
+def _series_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor]:
     """−∂_κ F/p with F = ½ + θ/2π + Σ ρ_n sin(nθ)/πn and ρ_n = I_n/I₀, for small κ.
 
     With R_n = I_n/I_{n−1} by its continued fraction and σ_n = ρ_n/κ, ρ_n′/n = σ_n [1 + κ (R_{n+1} − R_1)/n]; and
@@ -171,10 +156,10 @@ def _series_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -
     for slope in reversed(slopes):
         ahead, found = found, torch.addcmul(slope - ahead, cosine, found)
     inverse_density = (2 * kappa * angle.half_sine.square()).exp() / (1 + 2 * kappa * total)
-    return -2 * inverse_density * angle.sine * found
+    return (-2 * inverse_density * angle.sine * found,)
 
 
-def _integral_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> Tensor:
+def _integral_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor]:
     """∫ (cos u − A) p(u)/p(θ) du from θ to the end on the side where the score keeps its sign: 0 or ±π."""
     angle = between(value, loc)
     spread = ratio_kernel(kappa)[1]
@@ -183,7 +168,7 @@ def _integral_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor)
         start < spread, -torch.atan2(angle.half_sine, angle.half_cosine), _outwards(kappa, angle)
     )
     mass, fall = _integrals(width, kappa, angle)
-    return (spread - start) * mass - fall
+    return ((spread - start) * mass - fall,)
 
 
 def log_density(value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor, ...]:
@@ -201,14 +186,14 @@ def velocity(value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor, ...]:
 def rank(value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor, ...]:
     """The probability of angles between loc − π and the value, both turned to within half a turn of loc."""
     shape = torch.broadcast_shapes(value.shape, loc.shape, kappa.shape)
-    return (in_blocks(_rank, shape, value, loc, kappa),)
+    return in_blocks(_rank, shape, value, loc, kappa)
 
 
-def _rank(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> Tensor:
+def _rank(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor]:
     angle = between(value, loc)
     density = log_density(value, loc, kappa)[0].exp()
     tail = _integrals(_outwards(kappa, angle), kappa, angle)[0].abs() * density
-    return torch.where(angle.half_sine < 0, tail, 1 - tail)
+    return (torch.where(angle.half_sine < 0, tail, 1 - tail),)
 
 
 def divergence(loc: Tensor, kappa: Tensor, other_loc: Tensor, other: Tensor) -> tuple[Tensor, ...]:
