@@ -83,7 +83,7 @@ class Family:
         self.on_line = on_line
         self.held = held
         self.law = Law(draw, Elementwise(self._velocity, what=f"a sample of {what}"), moved=2)
-        self.log_prob = Elementwise(self._log_prob, orders=2, what=f"log_prob of {what}")
+        self.log_prob = _LogProb(self)
         self.cdf = _Cdf(self)
         self.entropy = Elementwise(self._entropy, orders=2, what=f"the entropy of {what}")
         self.moments = Elementwise(moments or self._moments, orders=2, what=f"a moment of {what}")
@@ -180,28 +180,62 @@ class Family:
         return (torch.where(lower, side, 1 - side),)
 
 
-class _Cdf(Elementwise):
+class _Known(Elementwise):
+    """A function of (value, loc, scale, *held) with a derivative in closed form for the first three."""
+
+    def __init__(self, family: Family, kernel: Callable[..., tuple[Tensor]], what: str) -> None:
+        super().__init__(kernel, orders=2, what=f"{what} of {family.what}")
+        self.family = family
+
+    def gradient(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns the derivatives with respect to value, loc and scale."""
+        raise NotImplementedError
+
+    def derivative(self, wanted: Sequence[bool]) -> Elementwise:
+        """Returns the derivatives that are wanted as an elementwise function."""
+        key = tuple(wanted)
+        if key not in self._derivatives:
+            if any(wanted[3:]):
+                return super().derivative(wanted)
+
+            def kernel(*inputs: Tensor) -> tuple[Tensor, ...]:
+                return tuple(slope for slope, want in zip(self.gradient(*inputs), key) if want)
+
+            self._derivatives[key] = Elementwise(kernel, orders=1, what=self.what)
+        return self._derivatives[key]
+
+
+class _LogProb(_Known):
+    """The log density: ∂/∂z = (k − 1)/z − [(z − ν) + ν(1 − r)]/σ², and the like."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__(family, family._log_prob, "log_prob")
+
+    def gradient(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        value, loc, scale, *held = inputs
+        k = self.family.degrees(*held)
+        t = (value / scale) * (loc / scale)
+        _, rest = self.family.ratio(t, *held)
+        d = (value - loc) / scale
+        by_value = (k - 1) / value - (d + (loc / scale) * rest) / scale
+        by_loc = (d - (value / scale) * rest) / scale
+        return by_value, by_loc, (d * d + 2 * t * rest - k) / scale
+
+
+class _Cdf(_Known):
     """The distribution function, whose derivatives are p and −p v: the density and the velocity."""
 
     def __init__(self, family: Family) -> None:
-        super().__init__(family.tail, orders=2, what=f"the cdf of {family.what}")
-        self.family = family
+        super().__init__(family, family.tail, "the cdf")
+
+    def gradient(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        density = self.family._log_prob(*inputs)[0].exp()
+        return density, *(-density * v for v in self.family._velocity(*inputs))
 
     def derivative(self, wanted: Sequence[bool]) -> Elementwise:
-        """Returns ∂F/∂(value, loc, scale) of those wanted.
-
-        Raises:
-          NotImplementedError: If a parameter that samples do not move with is wanted.
-        """
         if any(wanted[3:]):
             raise NotImplementedError(f"{self.what} carries no derivative with respect to df; detach it")
-
-        def kernel(*inputs: Tensor) -> tuple[Tensor, ...]:
-            density = self.family._log_prob(*inputs)[0].exp()
-            factors = (torch.ones_like(density), *(-v for v in self.family._velocity(*inputs)))
-            return tuple(density * factor for factor, want in zip(factors, wanted) if want)
-
-        return Elementwise(kernel, orders=1, what=self.what)
+        return super().derivative(wanted)
 
 
 def _lack(t: Tensor) -> Tensor:
