@@ -74,7 +74,7 @@ class Rice(AbstractNoncentral):
       >>> import torch
       >>> rice = Rice(torch.tensor([0.0, 3.0], dtype=torch.float64), 1.0)
       >>> rice.mean
-      tensor([1.2533, 3.1725], dtype=torch.float64)
+      tensor([1.2533, 3.1726], dtype=torch.float64)
       >>> rice.velocity(torch.tensor(2.0, dtype=torch.float64))["loc"]
       tensor([0.0000, 0.9124], dtype=torch.float64)
     """
