@@ -7,7 +7,7 @@ evaluated at the sample itself, as it stands in the graph, so that the second de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ Draw = Callable[..., Tensor]
 
 class Law:
     """How a family of distributions on the line is drawn from and how its samples move.
+
+    A family of vectors overrides `pull` and `push`.
 
     Args:
       draw: Draws samples; see `Draw`. It sees plain tensors, whatever transform is under way.
@@ -45,6 +47,28 @@ class Law:
         ticket = torch.rand(())
         return _Sample.apply(self, shape, ticket, *parameters)  # pyright: ignore[reportReturnType]
 
+    def pull(
+        self, grad: Tensor, wanted: Sequence[bool], value: Tensor, *parameters: Tensor
+    ) -> list[Tensor | None]:
+        """Returns Σ grad ∂value/∂θ for each of the wanted parameters, of its shape."""
+        velocities = self.velocity(value, *parameters)
+        found: list[Tensor | None] = [None] * len(parameters)
+        for i, parameter in enumerate(parameters):
+            if wanted[i]:
+                _refuse_fixed(self, i)
+                found[i] = sum_to(grad * velocities[i], parameter)
+        return found
+
+    def push(self, tangents: Sequence[Tensor | None], value: Tensor, *parameters: Tensor) -> Tensor:
+        """Returns Σ ∂value/∂θ tangent over the parameters that have one, of the value's shape."""
+        velocities = self.velocity(value, *parameters)
+        total = torch.zeros_like(value)
+        for i, tangent in enumerate(tangents):
+            if tangent is not None:
+                _refuse_fixed(self, i)
+                total = total + velocities[i] * tangent
+        return total
+
 
 class _Sample(torch.autograd.Function):
     """Drawing, and the velocity as its derivative."""
@@ -56,30 +80,20 @@ class _Sample(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.law = inputs[0]
-        ctx.set_materialize_grads(False)  # a parameter without a tangent is told from one whose tangent is zero
+        ctx.set_materialize_grads(
+            False
+        )  # a parameter without a tangent is told from one whose tangent is zero
         ctx.save_for_backward(output, *inputs[3:])
         ctx.save_for_forward(output, *inputs[3:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore
-        value, *parameters = ctx.saved_tensors
-        velocities = ctx.law.velocity(value, *parameters)
-        found: list[Tensor | None] = [None] * len(parameters)
-        for i, parameter in enumerate(parameters):
-            if ctx.needs_input_grad[3 + i]:
-                _refuse_fixed(ctx.law, i)
-                found[i] = sum_to(grad * velocities[i], parameter)
+        found = ctx.law.pull(grad, ctx.needs_input_grad[3:], *ctx.saved_tensors)
         return None, None, None, *found
 
     @staticmethod
     def jvp(ctx: Any, _law: Any, _shape: Any, _ticket: Any, *tangents: Tensor | None) -> Any:
-        velocities = ctx.law.velocity(*ctx.saved_tensors)
-        total = torch.zeros_like(ctx.saved_tensors[0])
-        for i, tangent in enumerate(tangents):
-            if tangent is not None:
-                _refuse_fixed(ctx.law, i)
-                total = total + velocities[i] * tangent
-        return total
+        return ctx.law.push(tangents, *ctx.saved_tensors)
 
     @staticmethod
     def vmap(
