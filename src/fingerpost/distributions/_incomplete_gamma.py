@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fingerpost.distributions._quadrature import flat, legendre, piecewise
+from fingerpost.distributions._interpolant import Interpolant
+from fingerpost.distributions._quadrature import Branch, flat, legendre, piecewise
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
     digamma,
@@ -29,10 +30,14 @@ def gamma_velocity(z: Tensor, a: Tensor) -> Tensor:
     Below z = 1.5 a power series does, with T₁ = Σ_{k≥1} (−z)^k/(k! (a + k)), T₂ the same with (a + k)², and
     ℓ = log z − ψ(1 + a): ∂z/∂a = z e^z (T₂ − ℓ (1/a + T₁) − T₁/a), from which 1/a² is cancelled beforehand.
 
+    Where no derivative of it is asked for, most values come from polynomials that are fitted to the integral.
+
     Args:
       z: Plain float64 values, z > 0.
       a: Plain float64 concentrations that broadcast with z.
     """
+    if not (torch.is_grad_enabled() and (z.requires_grad or a.requires_grad)):
+        return _velocity_fitted(z, a)
     shape, (z, a, psi, psi_next) = flat(z, a, digamma(a), digamma(1 + a))
     low = z < _SERIES_BELOW
     wide = ~low & (a < _NARROW)
@@ -42,6 +47,45 @@ def gamma_velocity(z: Tensor, a: Tensor) -> Tensor:
         (~(low | wide), lambda z, a, psi, _: (_velocity_integral(z, a, psi, 20),)),
     ]
     return piecewise(regions, z, a, psi, psi_next)[0].reshape(shape)
+
+
+def _velocity_fitted(z: Tensor, a: Tensor) -> Tensor:
+    """The same by polynomials in log(z/a) and 1/a, and by the slower ways outside the rectangles where those hold."""
+    shape = torch.broadcast_shapes(z.shape, a.shape)
+    if not shape.numel():
+        return z.new_zeros(shape)
+    smallest, largest = (float(end) for end in a.aminmax())
+    shape, (z, a, log, inverse) = flat(z, a, (z / a).log(), 1 / a)
+    rest = torch.ones_like(z, dtype=torch.bool)
+    regions: list[tuple[Tensor, Branch]] = []
+    for fit in _FITS:
+        if smallest * fit.y[0] <= 1 <= largest * fit.y[1]:
+            inside = fit.contains(log, inverse) & rest & (z >= _SERIES_BELOW)
+            regions.append((inside, lambda z, a, log, y, fit=fit: (z * y * fit(log, y),)))
+            rest = rest & ~inside
+    low = rest & (z < _SERIES_BELOW)
+    regions += [
+        (low, lambda z, a, *_: (_velocity_series(z, a, digamma(1 + a)),)),
+        (rest & ~low, lambda z, a, *_: (_velocity_integral(z, a, digamma(a), 28),)),
+    ]
+    return piecewise(regions, z, a, log, inverse)[0].reshape(shape)
+
+
+def _scaled(log: Tensor, inverse: Tensor) -> Tensor:
+    """∂z/∂a over z/a, a smooth function of log(z/a) and 1/a that is near 1."""
+    a = 1 / inverse
+    z = a * log.exp()
+    return _velocity_integral(z, a, digamma(a), 28) * a / z
+
+
+_FITS = (
+    Interpolant(_scaled, (-0.12, 0.12), (0.0, 1 / 2500), (8, 4)),
+    Interpolant(_scaled, (-0.3, 0.3), (0.0, 1 / 400), (12, 6)),
+    Interpolant(_scaled, (-1.0, 1.0), (1 / 400, 1 / 25), (16, 10)),
+    Interpolant(_scaled, (-1.2, 1.3), (1 / 25, 1 / 5), (20, 14)),
+    Interpolant(_scaled, (-1.2, 1.6), (1 / 5, 1 / 2), (26, 14)),
+    Interpolant(_scaled, (-0.5, 2.0), (1 / 2, 1.0), (32, 18)),
+)
 
 
 def gamma_cdf(z: Tensor, a: Tensor) -> Tensor:
