@@ -43,24 +43,32 @@ class Angle(NamedTuple):
 
 def between(value: Tensor, loc: Tensor) -> Angle:
     """Returns the angle from loc to value, as if the difference had not been rounded."""
+    angle, rest = _difference(value, loc)
+    half = angle / 2
+    return Angle(*_sines(angle, rest), *_sines(half, rest / 2))
+
+
+def _difference(value: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns value − loc less whole turns, and what was lost in rounding it."""
     angle = value - loc
     with torch.no_grad():
-        turns = (angle / (2 * math.pi)).round()
+        turns = (angle * (0.5 / math.pi)).round()
         back = angle - value
         rest = (value - (angle - back)) - (loc + back)
+        if not bool(turns.any()):
+            return angle, rest
     angle = angle - turns * _TURN[0]
     with torch.no_grad():
         small = turns * _TURN[1]
         back = (angle - small) - angle
         rest = rest + (angle - ((angle - small) - back)) - (small + back) - turns * _TURN[2]
-    angle = angle - small
-    sine, cosine, half_sine, half_cosine = angle.sin(), angle.cos(), (angle / 2).sin(), (angle / 2).cos()
-    return Angle(
-        sine + rest * cosine,
-        cosine - rest * sine,
-        half_sine + rest / 2 * half_cosine,
-        half_cosine - rest / 2 * half_sine,
-    )
+    return angle - small, rest
+
+
+def _sines(angle: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns sin and cos of angle + rest, where rest is no more than a rounding."""
+    sine, cosine = angle.sin(), angle.cos()
+    return torch.addcmul(sine, rest, cosine), torch.addcmul(cosine, rest, sine, value=-1)
 
 
 def draw(shape: torch.Size, loc: Tensor, concentration: Tensor) -> Tensor:
@@ -84,8 +92,8 @@ def _centred(count: int, kappa: Tensor) -> Tensor:
     place of cos θ: t is Cauchy, and with q = m + 2κ sin²(θ/2) the probability to accept is q e^{1−q}.
     """
     double = 2 * kappa
-    root = torch.hypot(torch.ones_like(kappa), double)
-    base = torch.where(kappa < 0.5, (1 - double + root) / 2, double / (double - 1 + root).clamp(min=0.1))
+    # Any m is exact, so that it need not be computed without cancellation; the best one is between these bounds.
+    base = ((1 - double + (1 + double * double).sqrt()) / 2).clamp(0.5, 1)
     constants = (base / (base + double)).sqrt(), base, double
     tangent, left = _propose(count, *constants)
     while left.numel():
@@ -139,24 +147,23 @@ def _series_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -
     With R_n = I_n/I_{n−1} by its continued fraction and σ_n = ρ_n/κ, ρ_n′/n = σ_n [1 + κ (R_{n+1} − R_1)/n]; and
     I₀ + 2 Σ I_n = exp κ.
     """
-    angle = between(value, loc)
+    sine, cosine = _sines(*_difference(value, loc))
     count = _terms(kappa.detach())
-    ratios = [torch.zeros_like(kappa)]
+    ratios = [kappa / (2 * count + 4)]
     for n in range(count + 1, 0, -1):
         ratios.append(kappa / (kappa * ratios[-1] + 2 * n))
     ratios.reverse()  # R_1, R_2, …
     total = sigma = 1 / (2 + kappa * ratios[1])
     slopes: list[Tensor] = []
     for n in range(1, count + 1):
-        slopes.append(sigma * (1 + kappa * (ratios[n] - ratios[0]) / n))
+        slopes.append(torch.addcmul(sigma, kappa * sigma, ratios[n] - ratios[0], value=1 / n))
         sigma = sigma * ratios[n]
         total = total + sigma
-    cosine = 2 * angle.cosine
-    ahead, found = torch.zeros_like(cosine), torch.zeros_like(cosine)
-    for slope in reversed(slopes):
-        ahead, found = found, torch.addcmul(slope - ahead, cosine, found)
-    inverse_density = (2 * kappa * angle.half_sine.square()).exp() / (1 + 2 * kappa * total)
-    return (-2 * inverse_density * angle.sine * found,)
+    ahead, found = torch.zeros_like(slopes[-1]), slopes[-1]
+    for slope in reversed(slopes[:-1]):
+        ahead, found = found, torch.addcmul(slope - ahead, cosine, found, value=2)
+    inverse_density = (kappa - kappa * cosine).exp() / (1 + 2 * kappa * total)
+    return (-2 * inverse_density * sine * found,)
 
 
 def _integral_velocity(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor]:

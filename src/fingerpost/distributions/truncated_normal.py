@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal, constraints
+from torch.distributions import Normal, Transform, biject_to, constraints, transform_to
 from torch.distributions.kl import register_kl
 from torch.distributions.utils import broadcast_all
 
@@ -24,11 +24,29 @@ _icdf = Elementwise(_FAMILY.icdf, orders=2, what="icdf of TruncatedNormal")
 _moments = Elementwise(_window.moments, orders=2, what="a moment of TruncatedNormal")
 
 
-class _Closed(constraints.interval):
+class _Window(constraints.interval):
     """Numbers between two bounds, either of which may be infinite: infinity itself is none of them."""
 
     def check(self, value: Tensor) -> Tensor:
         return super().check(value) & value.isfinite()
+
+
+@biject_to.register(_Window)
+@transform_to.register(_Window)
+def _from_the_line(window: _Window) -> Transform:
+    """Maps the line to windows that are bounded on the same sides."""
+    below, above = torch.isfinite(window.lower_bound), torch.isfinite(window.upper_bound)
+    if bool(below.all() & above.all()):
+        return biject_to(constraints.interval(window.lower_bound, window.upper_bound))
+    if bool(below.all()) and not bool(above.any()):
+        return biject_to(constraints.greater_than(window.lower_bound))
+    if bool(above.all()) and not bool(below.any()):
+        return biject_to(constraints.less_than(window.upper_bound))
+    if not bool(below.any() | above.any()):
+        return biject_to(constraints.real)
+    raise NotImplementedError(
+        "no transform maps the line to windows that are bounded on different sides; build one distribution for each kind"
+    )
 
 
 class TruncatedNormal(AbstractImplicit):
@@ -91,7 +109,7 @@ class TruncatedNormal(AbstractImplicit):
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # pyright: ignore[reportCallIssue]
     def support(self) -> constraints.Constraint:
         """The window, ends included."""
-        return _Closed(self.low, self.high)
+        return _Window(self.low, self.high)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p(z), right to rounding at any distance; −inf outside the window if values are not checked."""
