@@ -64,7 +64,7 @@ class ConditionalRanks:
 
     def _wide(self, z: Tensor) -> Tensor:
         """Points repeated for each component."""
-        return z.unsqueeze(len(self.batch)).expand(*self.batch, self.sizes[1], *self.event)
+        return z.unsqueeze(len(self.batch)).expand((*self.batch, self.sizes[1], *self.event))
 
     def _table(self, x: Tensor) -> Tensor:
         """(…, K, *event) → (D, K, N)."""
@@ -74,7 +74,7 @@ class ConditionalRanks:
 
     def _point(self, x: Tensor) -> Tensor:
         """(D, N) → the points' shape."""
-        return x.T.reshape(*self.batch, *self.event)
+        return x.T.reshape((*self.batch, *self.event))
 
     def _log_weights(self, mixing: Categorical, log_prob: Tensor) -> Tensor:
         """The weights w_kd as logarithms: w_k Π_{j<d} p_kj, normalised."""

@@ -74,6 +74,8 @@ class MixtureSameFamily(TorchMixture):
             )
         self.order = order
         super().__init__(mixture_distribution, component_distribution, validate_args=validate_args)
+        if len(mixture_distribution.batch_shape) < len(self.batch_shape):  # torch's class cannot sample then
+            self._mixture_distribution = mixture_distribution.expand(self.batch_shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> MixtureSameFamily:
         """Returns the mixture with an expanded batch."""
