@@ -9,6 +9,11 @@ A row holds parameters θ, a value z, and what is true AT exactly these numbers:
 
 Parameters bear torch.distributions' names. In `von_mises` the cdf is measured from loc − π, and angles that differ by
 2π are one. In `mixture_normal` the weights are softmax(logits), and the derivatives are with respect to the logits.
+`noncentral_chi` has derivatives for loc and scale. `entropies_and_moments` has mean, variance and entropy by family, NaN
+for a parameter that a family lacks; the variance of `von_mises` is the circular one, 1 − A(κ).
+
+Parameters and values are doubles, printed in the shortest form that reads back as the same double; the other columns
+have 21 digits. A number too small for a double is written as 0.
 """
 
 from __future__ import annotations
