@@ -143,6 +143,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "Paths, couplings and solver steps by Wasserstein distance and likelihood; what training without simulation saves.",
             ("flow", "ode"),
         ),
+        Entry(
+            "inplace-leak",
+            "fingerpost.experiments.inplace_leak",
+            "Memory that a line keeps",
+            "In-place operations that leak and ones that do not, by measured growth, with the guard's report beside.",
+            ("leakwatch",),
+        ),
     )
 }
 
