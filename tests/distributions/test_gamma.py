@@ -9,6 +9,8 @@ from torch.distributions import kl_divergence
 
 from distributions.tables import columns, second_derivatives, worst
 from fingerpost.distributions import Gamma
+from fingerpost.distributions._gamma_expansion import expansion
+from fingerpost.distributions._incomplete_gamma import _velocity_integral
 
 PARAMETERS = ("concentration", "rate")
 
@@ -40,6 +42,38 @@ def test_second_derivatives_are_right_to_ten_digits_of_their_parts():
     assert len(found) == 3
     for key, (second, parts) in found.items():
         assert worst(second, table[key], parts) < 1e-11, key
+
+
+def points(least, decades, width):
+    generator = torch.Generator().manual_seed(0)
+    u, v = torch.rand(2, 20_000, dtype=torch.float64, generator=generator)
+    a = least * 10 ** (decades * u)
+    return a * torch.exp(width * (2 * v - 1)), a
+
+
+def test_the_series_in_one_over_a_is_the_integral_where_that_is_exact():
+    z, a = points(10.0, 1.0, 1.5)
+    integral = _velocity_integral(z, a, torch.digamma(a), 40)
+    assert worst(expansion(z, a, (z / a).log(), 12, 24), integral) < 3e-13
+
+
+@pytest.mark.parametrize(
+    ("least", "width", "orders", "count"),
+    [(2500, 0.2, 4, 10), (400, 0.4, 5, 12), (100, 0.7, 6, 16), (10, 1.5, 12, 24)],
+)
+def test_the_series_in_one_over_a_has_enough_terms_where_it_is_used(least, width, orders, count):
+    z, a = points(least, 3.0, width)
+    ratio = (z / a).log()
+    assert worst(expansion(z, a, ratio, orders, count), expansion(z, a, ratio, 16, 34)) < 1e-13
+
+
+def test_a_batch_of_all_sizes_has_the_velocities_of_each_alone():
+    torch.manual_seed(0)
+    a = 10 ** torch.linspace(-3, 5, 400, dtype=torch.float64)
+    z = Gamma(a, 1.0).sample()
+    together = Gamma(a, 1.0).velocity(z)["concentration"]
+    alone = torch.stack([Gamma(x, 1.0).velocity(y)["concentration"] for x, y in zip(a, z)])
+    assert worst(together, alone) < 2e-12
 
 
 def test_log_prob_and_cdf_are_right_over_the_whole_table():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from fingerpost.distributions._gamma_expansion import expansion
 from fingerpost.distributions._interpolant import Interpolant
-from fingerpost.distributions._quadrature import Branch, flat, legendre, piecewise
+from fingerpost.distributions._quadrature import BLOCK, Branch, blockwise, flat, legendre, piecewise
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
     digamma,
@@ -16,7 +19,6 @@ from fingerpost.distributions._special import (
 
 _SERIES_BELOW = 1.5  # z
 _SERIES_TERMS = 22
-_NARROW = 50.0  # a: above it fewer nodes do
 _CUT = 32.0  # exponent at which an integral ends
 
 
@@ -30,45 +32,65 @@ def gamma_velocity(z: Tensor, a: Tensor) -> Tensor:
     Below z = 1.5 a power series does, with T₁ = Σ_{k≥1} (−z)^k/(k! (a + k)), T₂ the same with (a + k)², and
     ℓ = log z − ψ(1 + a): ∂z/∂a = z e^z (T₂ − ℓ (1/a + T₁) − T₁/a), from which 1/a² is cancelled beforehand.
 
-    Where no derivative of it is asked for, most values come from polynomials that are fitted to the integral.
+    Most values for a ≥ 10 come from a series in 1/a (`expansion`). Where no derivative is asked for, most others come from
+    polynomials that are fitted to the integral.
 
     Args:
       z: Plain float64 values, z > 0.
       a: Plain float64 concentrations that broadcast with z.
     """
-    if not (torch.is_grad_enabled() and (z.requires_grad or a.requires_grad)):
-        return _velocity_fitted(z, a)
-    shape, (z, a, psi, psi_next) = flat(z, a, digamma(a), digamma(1 + a))
-    low = z < _SERIES_BELOW
-    wide = ~low & (a < _NARROW)
-    regions = [
-        (low, lambda z, a, _, psi_next: (_velocity_series(z, a, psi_next),)),
-        (wide, lambda z, a, psi, _: (_velocity_integral(z, a, psi, 28),)),
-        (~(low | wide), lambda z, a, psi, _: (_velocity_integral(z, a, psi, 20),)),
-    ]
-    return piecewise(regions, z, a, psi, psi_next)[0].reshape(shape)
-
-
-def _velocity_fitted(z: Tensor, a: Tensor) -> Tensor:
-    """The same by polynomials in log(z/a) and 1/a, and by the slower ways outside the rectangles where those hold."""
     shape = torch.broadcast_shapes(z.shape, a.shape)
     if not shape.numel():
-        return z.new_zeros(shape)
+        return torch.zeros_like(z * a)
+    ratio = (z / a).log()
+    smallest, widest = float(a.detach().min()), float(ratio.detach().abs().max())
+    for least, width, orders, count in ((2500, 0.2, 4, 10), (400, 0.4, 5, 12), (100, 0.7, 6, 16)):
+        if smallest >= least and widest <= width:
+            _, inputs = flat(z, a, ratio)
+            branch = partial(_expansion, orders=orders, count=count)
+            return blockwise(branch, *inputs, block=4 * BLOCK)[0].reshape(shape)
+    if torch.is_grad_enabled() and (z.requires_grad or a.requires_grad):
+        return _velocity_exact(z, a, ratio)
+    return _velocity_fitted(z, a, ratio)
+
+
+def _expansion(z: Tensor, a: Tensor, ratio: Tensor, *_: Tensor, orders: int, count: int) -> tuple[Tensor]:
+    return (expansion(z, a, ratio, orders, count),)
+
+
+def _velocity_exact(z: Tensor, a: Tensor, ratio: Tensor) -> Tensor:
+    shape, (z, a, ratio, psi, psi_next) = flat(z, a, ratio, digamma(a), digamma(1 + a))
+    low = z < _SERIES_BELOW
+    upper = ~low & (a >= 10) & (ratio.abs() <= 1.5)
+    regions: list[tuple[Tensor, Branch]] = [
+        (low, lambda z, a, _, __, psi_next: (_velocity_series(z, a, psi_next),)),
+        (upper, partial(_expansion, orders=12, count=24)),
+        (~(low | upper), lambda z, a, _, psi, __: (_velocity_integral(z, a, psi, 28),)),
+    ]
+    return piecewise(regions, z, a, ratio, psi, psi_next)[0].reshape(shape)
+
+
+def _velocity_fitted(z: Tensor, a: Tensor, ratio: Tensor) -> Tensor:
+    """The same, with polynomials in log(z/a) and 1/a in the rectangles where they hold."""
     smallest, largest = (float(end) for end in a.aminmax())
-    shape, (z, a, log, inverse) = flat(z, a, (z / a).log(), 1 / a)
+    shape, (z, a, ratio, inverse) = flat(z, a, ratio, 1 / a)
     rest = torch.ones_like(z, dtype=torch.bool)
     regions: list[tuple[Tensor, Branch]] = []
+    if largest >= 100:
+        inside = (a >= 100) & (ratio.abs() <= 0.7)
+        regions.append((inside, partial(_expansion, orders=6, count=16)))
+        rest = ~inside
     for fit in _FITS:
         if smallest * fit.y[0] <= 1 <= largest * fit.y[1]:
-            inside = fit.contains(log, inverse) & rest & (z >= _SERIES_BELOW)
-            regions.append((inside, lambda z, a, log, y, fit=fit: (z * y * fit(log, y),)))
+            inside = fit.contains(ratio, inverse) & rest & (z >= _SERIES_BELOW)
+            regions.append((inside, lambda z, a, ratio, y, fit=fit: (z * y * fit(ratio, y),)))
             rest = rest & ~inside
     low = rest & (z < _SERIES_BELOW)
     regions += [
         (low, lambda z, a, *_: (_velocity_series(z, a, digamma(1 + a)),)),
         (rest & ~low, lambda z, a, *_: (_velocity_integral(z, a, digamma(a), 28),)),
     ]
-    return piecewise(regions, z, a, log, inverse)[0].reshape(shape)
+    return piecewise(regions, z, a, ratio, inverse)[0].reshape(shape)
 
 
 def _scaled(log: Tensor, inverse: Tensor) -> Tensor:
@@ -79,9 +101,7 @@ def _scaled(log: Tensor, inverse: Tensor) -> Tensor:
 
 
 _FITS = (
-    Interpolant(_scaled, (-0.12, 0.12), (0.0, 1 / 2500), (8, 4)),
-    Interpolant(_scaled, (-0.3, 0.3), (0.0, 1 / 400), (12, 6)),
-    Interpolant(_scaled, (-1.0, 1.0), (1 / 400, 1 / 25), (16, 10)),
+    Interpolant(_scaled, (-1.0, 1.0), (1 / 100, 1 / 25), (16, 10)),
     Interpolant(_scaled, (-1.2, 1.3), (1 / 25, 1 / 5), (20, 14)),
     Interpolant(_scaled, (-1.2, 1.6), (1 / 5, 1 / 2), (26, 14)),
     Interpolant(_scaled, (-0.5, 2.0), (1 / 2, 1.0), (32, 18)),

@@ -34,8 +34,8 @@ class Interpolant:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Returns f at points inside the rectangle, shape (n,)."""
-        first = _powers(_to_unit(x, self.x), self.terms[0])
-        second = _powers(_to_unit(y, self.y), self.terms[1])
+        first = powers(_to_unit(x, self.x), self.terms[0])
+        second = powers(_to_unit(y, self.y), self.terms[1])
         return (self.coefficients(x.device) @ first).mul_(second).sum(0)
 
     def contains(self, x: Tensor, y: Tensor) -> Tensor:
@@ -66,18 +66,23 @@ def _to_unit(x: Tensor, ends: tuple[float, float]) -> Tensor:
     return (x - (low + high) / 2) * (2 / (high - low))
 
 
-def _powers(x: Tensor, count: int) -> Tensor:
-    """1, x, …, x^(count − 1), shape (count, n), by doubling."""
-    powers = x.new_empty((count, len(x)))
-    powers[0] = 1
-    powers[1] = x
+def powers(x: Tensor, count: int) -> Tensor:
+    """1, x, …, x^(count − 1), shape (count, n), by doubling; differentiable."""
+    if x.requires_grad and torch.is_grad_enabled():
+        rows = [torch.ones_like(x), x]
+        for k in range(2, count):
+            rows.append(rows[k // 2] * rows[k - k // 2])
+        return torch.stack(rows)
+    table = x.new_empty((count, len(x)))
+    table[0] = 1
+    table[1] = x
     have = 2
     while have < count:
-        step = powers[have - 1] * x
+        step = table[have - 1] * x
         new = min(have, count - have)
-        torch.mul(powers[:new], step, out=powers[have : have + new])
+        torch.mul(table[:new], step, out=table[have : have + new])
         have += new
-    return powers
+    return table
 
 
 def _coefficients(values: np.ndarray, points: np.ndarray) -> np.ndarray:
