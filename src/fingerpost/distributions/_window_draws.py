@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fingerpost.distributions._blocks import in_blocks
-from fingerpost.distributions._window import NARROW, Place, Window, side, window
+from fingerpost.distributions._window import NARROW, Frame, Moments, Place, side, with_window
 
 SHORT = 2.5
 """Length below which a window around 0 is filled by uniform proposals, and beyond by normal ones; both accept half at least."""
@@ -82,29 +82,20 @@ def _normal(count: int, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 def quantile(level: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor]:
     """The z below which there is a probability u: a guess in closed form, and Newton's method with the mass by quadrature."""
-    within = window(loc, scale, low, high)
-    shape = torch.broadcast_shapes(level.shape, within.mass.shape)
-    (value,) = in_blocks(_quantile, shape, level, loc, scale, low, high, *within)
+    (value,) = with_window(_quantile, level, loc, scale, low, high)
     return (torch.minimum(torch.maximum(value, low), high),)
 
 
 def _quantile(
-    _: torch.Size, level: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, *moments: Tensor
+    level: Tensor, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor, of: Frame, held: Moments
 ) -> tuple[Tensor]:
-    within = Window(*moments)
     inside = level.clamp(1e-300, 1 - 2.0**-53)
-    from_low, from_high = within.start == 0, within.end == 0
-    offset = torch.where(
-        from_low,
-        _from_end(inside, 1 - inside, within.anchor, within.end, within.mass),
-        torch.where(
-            from_high,
-            -_from_end(1 - inside, inside, -within.anchor, -within.start, within.mass),
-            _around(inside, within),
-        ),
-    )
-    for _step in range(STEPS):
-        moved = _newton(offset, inside, within)
+    from_low, from_high = of.start == 0, of.end == 0
+    upwards = _from_end(inside, 1 - inside, of.anchor, of.end, held.mass)
+    downwards = -_from_end(1 - inside, inside, -of.anchor, -of.start, held.mass)
+    offset = torch.where(from_low, upwards, torch.where(from_high, downwards, _around(inside, of, held.mass)))
+    for _ in range(STEPS):
+        moved = _newton(offset, inside, of, held)
         done = bool(((moved - offset).abs() <= 1e-13 * moved.abs()).all())
         offset = moved
         if done:
@@ -115,15 +106,14 @@ def _quantile(
     return (torch.where(level.isnan(), level, value),)
 
 
-def _newton(offset: Tensor, level: Tensor, within: Window) -> Tensor:
+def _newton(offset: Tensor, level: Tensor, of: Frame, held: Moments) -> Tensor:
     """One step towards the offset at which the mass on the side beyond the mean is what it should be."""
-    point = within.anchor + offset
-    at = Place(point, offset, offset - within.start, within.end - offset)
-    part = side(at, within)
-    density = (-offset * (point + within.anchor) / 2).exp()
-    wanted = torch.where(part.sign > 0, 1 - level, level) * within.mass / density
+    point = of.anchor + offset
+    part = side(Place(point, offset, offset - of.start, of.end - offset), held.first)
+    density = (-offset * (point + of.anchor) / 2).exp()
+    wanted = torch.where(part.sign > 0, 1 - level, level) * held.mass / density
     moved = offset + part.sign * (part.mass - wanted)
-    return torch.minimum(torch.maximum(moved, within.start), within.end)
+    return torch.minimum(torch.maximum(moved, of.start), of.end)
 
 
 def _mills(x: Tensor) -> Tensor:
@@ -154,10 +144,10 @@ def _from_end(level: Tensor, rest: Tensor, near: Tensor, length: Tensor, mass: T
     return torch.minimum(s, length)
 
 
-def _around(level: Tensor, within: Window) -> Tensor:
+def _around(level: Tensor, of: Frame, mass: Tensor) -> Tensor:
     """A guess where the window reaches to both sides of 0, by the tail that is smaller."""
-    total = within.mass / math.sqrt(2 * math.pi)
-    below = torch.special.ndtr(within.start) + level * total
-    above = torch.special.ndtr(-within.end) + (1 - level) * total
+    total = mass / math.sqrt(2 * math.pi)
+    below = torch.special.ndtr(of.start) + level * total
+    above = torch.special.ndtr(-of.end) + (1 - level) * total
     guess = torch.where(below < above, torch.special.ndtri(below), -torch.special.ndtri(above))
-    return torch.minimum(torch.maximum(guess, within.start), within.end)
+    return torch.minimum(torch.maximum(guess, of.start), of.end)

@@ -18,10 +18,11 @@ from fingerpost.distributions._rank import Family
 from fingerpost.distributions.base import AbstractImplicit
 
 _FAMILY = Family(_window.log_density, _window.velocity, _window.rank, _window_draws.quantile)
-_log_prob = Elementwise(_FAMILY.log_density, orders=2, what="log_prob of TruncatedNormal")
+_relative = Elementwise(_window.relative_log_density, orders=3, what="log_prob of TruncatedNormal")
+_log_mass = Elementwise(_window.log_mass, orders=3, what="log_prob of TruncatedNormal")
 _cdf = Elementwise(_FAMILY.cdf, orders=2, what="cdf of TruncatedNormal")
 _icdf = Elementwise(_FAMILY.icdf, orders=2, what="icdf of TruncatedNormal")
-_moments = Elementwise(_window.moments, orders=2, what="a moment of TruncatedNormal")
+_summary = Elementwise(_window.summary, orders=2, what="a moment of TruncatedNormal")
 
 
 class _Window(constraints.interval):
@@ -117,7 +118,8 @@ class TruncatedNormal(AbstractImplicit):
             self._validate_sample(value)
         inside = (value >= self.low) & (value <= self.high)
         safe = torch.where(inside, value, torch.where(self.low.isfinite(), self.low, self.high.clamp(max=0)))
-        return torch.where(inside, _log_prob(safe, *self._law_parameters())[0], -math.inf)
+        relative, mass = _relative(safe, *self._law_parameters())[0], _log_mass(*self._law_parameters())[0]
+        return torch.where(inside, relative - mass, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Returns F(z), with a small relative error in the lower tail."""
@@ -130,12 +132,12 @@ class TruncatedNormal(AbstractImplicit):
     @property
     def mean(self) -> Tensor:
         """E z."""
-        return _moments(*self._law_parameters())[0]
+        return _summary(*self._law_parameters())[0]
 
     @property
     def variance(self) -> Tensor:
         """E (z − E z)²."""
-        return _moments(*self._law_parameters())[1]
+        return _summary(*self._law_parameters())[1]
 
     @property
     def mode(self) -> Tensor:
@@ -144,7 +146,7 @@ class TruncatedNormal(AbstractImplicit):
 
     def entropy(self) -> Tensor:
         """Returns −E log p."""
-        return _moments(*self._law_parameters())[2]
+        return _summary(*self._law_parameters())[2]
 
 
 @register_kl(TruncatedNormal, TruncatedNormal)
