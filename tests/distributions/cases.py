@@ -56,4 +56,6 @@ CASES: list[Case] = [
     Case("VonMises", {"loc": [0.0, 0.1, 0.1], "concentration": [0.4, 30.0, 200.0]}),
     Case("StudentT", {"df": [7.0, 12.0, 1000.0], "loc": [0.5, -1.0, 3.0], "scale": [2.0, 1.0, 0.3]}),
     Case("TruncatedNormal", {"loc": [0.2, -3.0, 1.0], "scale": [1.0, 2.0, 0.5], "low": -1.0, "high": 2.5}),
+    Case("Beta", {"concentration1": [2.2, 1.3, 60.0], "concentration0": [3.0, 2.0, 20.0]}),
+    Case("Dirichlet", {"concentration": [[2.2, 1.3, 60.0], [0.5, 0.7, 2.0], [4.0, 5.0, 6.0]]}),
 ]
