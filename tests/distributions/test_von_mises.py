@@ -173,5 +173,26 @@ def test_it_is_a_drop_in_for_torch_s():
     assert isinstance(law, torch.distributions.VonMises)
     assert law.batch_shape == (2,)
     assert torch.equal(law.mean, law.mode)
+    theirs = torch.distributions.VonMises(0.1, torch.tensor([3.0, 4.0]))
+    assert torch.equal(
+        kl_divergence(law, theirs), kl_divergence(law, VonMises(0.1, torch.tensor([3.0, 4.0])))
+    )
     with pytest.raises(ValueError, match="concentration"):
         VonMises(0.0, -1.0)
+
+
+@pytest.mark.parametrize("kappa", [*CONCENTRATIONS, 8.5])
+def test_entropy_and_variance_and_their_derivatives_are_right(kappa):
+    leaf = torch.tensor(kappa, dtype=torch.float64, requires_grad=True)
+    law = VonMises(0.0, leaf)
+    (slope,) = torch.autograd.grad(law.entropy(), leaf)
+    (turn,) = torch.autograd.grad(law.variance, leaf)
+    with mpmath.workdps(40):
+        k = mpmath.mpf(kappa)
+        i0, mean = mpmath.besseli(0, k), mpmath.besseli(1, k) / mpmath.besseli(0, k)
+        gain = 1 - mean / k - mean**2
+        expected = mpmath.log(2 * mpmath.pi * i0) - k * mean
+        assert law.entropy().item() == pytest.approx(float(expected), rel=1e-14, abs=1e-15)
+        assert law.variance.item() == pytest.approx(float(1 - mean), rel=1e-14)
+        assert slope.item() == pytest.approx(float(-k * gain), rel=1e-12)
+        assert turn.item() == pytest.approx(float(-gain), rel=1e-12)

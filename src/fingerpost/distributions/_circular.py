@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fingerpost.distributions._bessel import log_i0e_kernel, ratio_kernel, ratio_slope
 from fingerpost.distributions._blocks import in_blocks
@@ -135,7 +136,7 @@ def _terms(kappa: Tensor) -> int:
     """How many terms of the Fourier series count."""
     half = float(kappa.max()) / 2 if kappa.numel() else 0.0
     size, count = 1.0, 1
-    while size > 1e-17:
+    while size > 1e-16:
         size *= half / count
         count += 1
     return count
@@ -235,17 +236,50 @@ def _outwards(kappa: Tensor, angle: Angle) -> Tensor:
 
 
 def _integrals(width: Tensor, kappa: Tensor, angle: Angle) -> tuple[Tensor, Tensor]:
-    """Integrals of p(u)/p(θ) and of (cos θ − cos u) p(u)/p(θ), over u from θ to θ + 2 `width`.
+    """Integrals of p(u)/p(θ) and of (cos θ − cos u) p(u)/p(θ), over u from θ to θ + 2 `width`."""
+    return _Integrals.apply(width, kappa, angle.sine, angle.cosine)  # pyright: ignore[reportReturnType]
 
-    With u = θ + 2h, cos θ − cos u = 2 sin h (sin h cos θ + cos h sin θ), which does not cancel.
+
+class _Integrals(torch.autograd.Function):
+    """With u = θ + 2h, f = cos θ − cos u = 2 sin h (sin h cos θ + cos h sin θ), which does not cancel.
+
+    The derivatives are integrals at the same nodes: by sin θ and cos θ through f, and by the width the integrand at its end.
     """
-    sine, cosine = 2 * angle.sine, 2 * angle.cosine
-    mass = fall = torch.zeros_like(width)
-    for node, weight in _RULE:
-        half = width * node
-        s = half.sin()
-        f = s * torch.addcmul(s * cosine, half.cos(), sine)
-        density = (-kappa * f).exp()
-        mass = mass.add(density, alpha=weight)
-        fall = torch.addcmul(fall, density, f, value=weight)
-    return 2 * width * mass, 2 * width * fall
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, width: Tensor, kappa: Tensor, sine: Tensor, cosine: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        mass, fall = torch.zeros_like(width), torch.zeros_like(width)
+        sine_twice, cosine_twice = 2 * sine, 2 * cosine
+        for node, weight in _RULE:
+            half = width * node
+            s = half.sin()
+            f = (s * cosine_twice).addcmul_(half.cos_(), sine_twice).mul_(s)
+            density = (-kappa * f).exp_()
+            mass.add_(density, alpha=2 * weight)
+            fall.addcmul_(density, f, value=2 * weight)
+        mass, fall = mass.mul_(width), fall.mul_(width)
+        ctx.save_for_backward(width, kappa, sine, cosine, fall)
+        return mass, fall
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        width, kappa, sine, cosine, fall = ctx.saved_tensors
+        by_mass, by_fall = grads
+        by_sine, by_cosine, second = (torch.zeros_like(width) for _ in range(3))
+        for node, weight in _RULE:
+            half = width * node
+            s, c = half.sin(), half.cos()
+            f = 2 * s * (s * cosine + c * sine)
+            density = (-kappa * f).exp_()
+            second.addcmul_(density, f * f, value=2 * weight)
+            moved = (by_fall - kappa * (by_mass + by_fall * f)).mul_(density).mul_(s)
+            by_sine.addcmul_(moved, c, value=4 * weight)
+            by_cosine.addcmul_(moved, s, value=4 * weight)
+        by_kappa = -(by_mass * fall + by_fall * second * width)
+        f = 2 * width.sin() * (width.sin() * cosine + width.cos() * sine)
+        by_width = 2 * (by_mass + by_fall * f) * (-kappa * f).exp()
+        found = by_width, by_kappa, by_sine * width, by_cosine * width
+        return tuple(g.sum_to_size(x.shape) for g, x in zip(found, (width, kappa, sine, cosine)))

@@ -68,11 +68,12 @@ class VonMises(AbstractImplicit, torch.distributions.VonMises):
 
     def entropy(self) -> Tensor:
         """Returns log(2π I₀(κ)) − κ A(κ)."""
-        kappa = self.concentration
-        return math.log(2 * math.pi) + log_i0e(kappa) + kappa * one_minus_ratio(kappa)
+        kappa = self.concentration.double()
+        entropy = math.log(2 * math.pi) + log_i0e(kappa) + kappa * one_minus_ratio(kappa)
+        return entropy.to(self.concentration.dtype)
 
 
-@register_kl(VonMises, VonMises)
-def _kl(p: VonMises, q: VonMises) -> Tensor:
+@register_kl(VonMises, torch.distributions.VonMises)
+def _kl(p: VonMises, q: torch.distributions.VonMises) -> Tensor:
     """λ A(κ)(1 − cos Δ) + log I₀(λ) − log I₀(κ) − (λ − κ) A(κ)."""
     return _divergence(p.loc, p.concentration, q.loc, q.concentration)[0]
