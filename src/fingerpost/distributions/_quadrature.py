@@ -44,22 +44,25 @@ def blockwise(branch: Branch, *inputs: Tensor, block: int = BLOCK) -> tuple[Tens
     return tuple(torch.cat(column) for column in zip(*pieces))
 
 
-def piecewise(regions: Sequence[tuple[Tensor, Branch]], *inputs: Tensor) -> tuple[Tensor, ...]:
+def piecewise(
+    regions: Sequence[tuple[Tensor, Branch]], *inputs: Tensor, block: int = BLOCK
+) -> tuple[Tensor, ...]:
     """Computes each element by the branch of its region, and only by that one.
 
     Args:
       regions: Masks, 1-D, of which exactly one is true at each element; and what is computed there.
       *inputs: 1-D tensors of the masks' length.
+      block: How many elements are worked on at a time.
     """
     places: list[Tensor] = []
     pieces: list[tuple[Tensor, ...]] = []
     for mask, branch in regions:
         place = mask.nonzero().squeeze(-1)
         if len(place) == len(mask):
-            return blockwise(branch, *inputs)
+            return blockwise(branch, *inputs, block=block)
         if len(place):
             places.append(place)
-            pieces.append(blockwise(branch, *(x[place] for x in inputs)))
+            pieces.append(blockwise(branch, *(x[place] for x in inputs), block=block))
     order = torch.cat(places)
     columns = [torch.cat(column) for column in zip(*pieces)]
     return tuple(torch.zeros_like(column).index_copy(0, order, column) for column in columns)

@@ -77,14 +77,16 @@ _CDF = Elementwise(_cdf, orders=2, what="the distribution function of a t distri
 class StudentT(AbstractImplicit, torch.distributions.StudentT):
     r"""Student's t distribution with ν degrees of freedom, whose samples carry exact gradients in all its parameters.
 
-    With t = (z − μ)/σ, the samples move at ∂z/∂μ = 1, ∂z/∂σ = t and ∂z/∂ν = σ ∂t/∂ν, where
+    With t = (z − μ)/σ, the samples move at ∂z/∂μ = 1, ∂z/∂σ = t and ∂z/∂ν = σ ∂t/∂ν, where ∂t/∂ν = −∂_ν F/p is the implicit
+    reparameterization gradient (Figurnov, Mohamed and Mnih, 2018, eq. 7, https://arxiv.org/abs/1805.08498). With
+    L = ½ log(1 + t²/ν) it is t M(L, ν), which for large ν is a series in 1/ν, and in general comes from
 
-        ∂t/∂ν = −(1/p(t)) ∫_{−∞}^t p ∂_ν log p du
+        M(ν) = ((ν+1)/ν) e^(−2L) M(ν+2) + (1 − e^(−2L)) (ν+1)/(2ν(ν+2)) − L/ν + (c − 1/(ν(ν+2)))/ν,
 
-    is the implicit reparameterization gradient (Figurnov, Mohamed and Mnih, 2018, eq. 7, https://arxiv.org/abs/1805.08498).
-    It is that of the rank held fixed, so that torch's own gradient, in which the normal and the χ² variate are held instead,
-    has a larger variance. The relative error in float64 is below 1e-12 for ν from 0.005 to 1e6, as far out as there are
-    numbers. Samples can be differentiated twice. In float32 at small ν, samples end at the largest finite number.
+    with c = ½[ψ((ν+1)/2) − ψ(ν/2) − 1/ν]. It is that of the rank held fixed; torch's own gradient, in which the normal and the
+    χ² variate are held instead, has a larger variance. The relative error in float64 is below 1e-14 for ν from 0.1 to 1e6,
+    as far out as there are numbers, and that of second derivatives too. In float32 at small ν, samples and velocities end at
+    the largest finite number.
 
     Args:
       df: Degrees of freedom ν > 0.
