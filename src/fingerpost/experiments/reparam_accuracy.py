@@ -116,25 +116,32 @@ def theirs(peer: peers.Peer, family: families.Family, table: Any) -> Errors:
     names = family.moved(table)
     found = []
     for rows, double in ((table, True), (single, False)):
-        arrays = {name: rows[name] for name in rows.parameters if name not in family.dropped}
-        with np.errstate(all="ignore"):
-            given = peer.velocity(arrays, rows["value"], double)
-        found.append(relative(given, rows, names, dtype=np.float64 if double else np.float32))
+        dtype = np.float64 if double else np.float32
+        found.append(relative(_ask(peer, family, rows, double), rows, names, dtype=dtype))
     return Errors(*found)
 
 
+def _ask(peer: peers.Peer, family: families.Family, table: Any, double: bool) -> dict[str, np.ndarray]:
+    arrays = {name: table[name] for name in table.parameters if name not in family.dropped}
+    with np.errstate(all="ignore"):
+        return peer.velocity(arrays, table["value"], double)
+
+
 def relative(
-    found: dict[str, Any], table: Any, names: tuple[str, ...], prefix: str = "d_", dtype: Any = np.float64
+    found: dict[str, Any], table: Any, names: tuple[str, ...], dtype: Any = np.float64
 ) -> np.ndarray:
     """|found − true|/|true|, (rows, names): inf where the result is not finite, NaN where the truth is 0 or none is known.
 
     A truth below the smallest normal number of `dtype` is held to that number instead: no result could have its digits.
+    Velocities of a mixture's logits are held to the largest of them: each is a sum over the others that may cancel.
     """
+    weights = [np.abs(table[f"d_{name}"]) for name in names if name.startswith("logits")]
     columns = []
     for name in names:
-        true, value = table[prefix + name], np.asarray(found[name], dtype=np.float64)
+        true, value = table[f"d_{name}"], np.asarray(found[name], dtype=np.float64)
+        size = np.maximum.reduce(weights) if name.startswith("logits") else np.abs(true)
         with np.errstate(all="ignore"):
-            error = np.abs(value - true) / np.maximum(np.abs(true), np.finfo(dtype).tiny)
+            error = np.abs(value - true) / np.maximum(size, np.finfo(dtype).tiny)
         columns.append(
             np.where((true == 0) | np.isnan(true), np.nan, np.where(np.isfinite(value), error, np.inf))
         )
@@ -151,13 +158,16 @@ def _velocities(family: families.Family, table: Any, dtype: Any, device: str) ->
 def _second(family: families.Family, table: Any, device: str) -> np.ndarray:
     """Errors of d²z/dθ_idθ_j = ∂v_i/∂θ_j + v_j ∂v_i/∂z for each pair that the references hold, over the largest term.
 
-    The two terms nearly cancel in many places, where a small error of either is a large part of their sum.
+    The terms, v_i v_j ∂_z log p within ∂v_i/∂z among them, nearly cancel in many places, where a small error of one is a large
+    part of their sum.
     """
     names = family.moved(table)
     leaves = {k: x.to(device) for k, x in family.parameters(table, torch.float64).items()}
     moving = [leaves[name].requires_grad_() for name in names]
     value = torch.tensor(table["value"], device=device).requires_grad_()
-    velocity = family.velocity(family.make(leaves), value)
+    distribution = family.make(leaves)
+    velocity = family.velocity(distribution, value)
+    (slope,) = torch.autograd.grad(distribution.log_prob(value).sum(), value)
     columns = []
     for i, first in enumerate(names):
         slopes = torch.autograd.grad(
@@ -166,7 +176,8 @@ def _second(family: families.Family, table: Any, device: str) -> np.ndarray:
         for second, direct in list(zip(names, slopes[1:]))[i:]:
             if f"dd_{first}_{second}" in table.columns:
                 path = velocity[second].detach() * slopes[0]
-                terms = [x.detach().cpu().numpy() for x in (direct, path)]
+                inner = velocity[first] * velocity[second] * slope
+                terms = [x.detach().cpu().numpy() for x in (direct, path, inner)]
                 columns.append(_over_terms(terms, table[f"dd_{first}_{second}"]))
     return np.stack(columns, 1)
 
@@ -200,7 +211,8 @@ def _table(run: Run, found: dict[str, Errors], others: dict[tuple[str, str], Err
     caption = (
         "Relative error of ∂z/∂θ at given z against references of 20 digits, over all parameters and both tails; float64, "
         "then float32 on the rows that it can hold. The largest error is over the finite results. Second derivatives are "
-        "those of a sample, in float64, their errors over the larger of the two terms that they are the sum of."
+        "those of a sample, in float64, their errors over the largest term that they are the sum of. Velocities of a "
+        "mixture's logits are held to the largest of them, numbers too small for a format to its smallest normal one."
     )
     run.table("errors", Table(heads, rows, title="Errors of velocities", caption=caption))
 
@@ -315,6 +327,20 @@ def _claims(
             unit="results",
         )
     )
+    second = {name: worst(errors.second) for name, errors in found.items() if errors.second is not None}
+    poorest = max(second, key=lambda name: second[name])
+    run.claim(
+        Claim(
+            name="second-derivatives",
+            statement="Second derivatives of samples are right wherever first ones are.",
+            source="fingerpost's target, spec distributions: a second derivative is right, or it raises",
+            expected="≤ 1e-7 of the largest term",
+            measured=second[poorest],
+            high=1e-7,
+            unit="largest error over the largest term, float64",
+            note=f"worst for {poorest}",
+        )
+    )
     _compare(run, found, others)
 
 
@@ -346,28 +372,42 @@ def _slug(text: str) -> str:
 
 
 def _times(config: Config, run: Run) -> None:
-    """CPU time of a sample with its gradient, for members of each family's table that draw at ordinary parameters."""
+    """CPU time of a sample, of a sample with its gradient, and of a velocity by each way that torch runs."""
     rows = []
     for family in families.FAMILIES:
         leaves = {
             k: x.clone().requires_grad_(k not in family.fixed) for k, x in _ordinary(family, config).items()
         }
-        distribution = family.make(leaves)
         moving = [x for x in leaves.values() if x.requires_grad]
 
-        def both(d: Any = distribution, m: Any = moving) -> None:
-            torch.autograd.grad(d.rsample((config.samples,)).sum(), m)
+        def both(f: Any = family, p: Any = leaves, m: Any = moving) -> None:
+            torch.autograd.grad(f.make(p).rsample((config.samples,)).sum(), m)
 
-        def alone(d: Any = distribution) -> None:
-            d.sample((config.samples,))
+        def alone(f: Any = family, p: Any = leaves) -> None:
+            f.make(p).sample((config.samples,))
 
-        times = [_time(function, config.repeats) / config.samples * 1e9 for function in (alone, both)]
-        rows.append([family.name, times[0], times[1]])
+        table = family.load()
+        wide = table.where(np.arange(config.samples) % len(table))
+        sampled = [_time(function, config) for function in (alone, both)]
+        own = _time(lambda f=family, t=wide: _velocities(f, t, torch.float64, config.device), config)
+        rows.append([family.name, "fingerpost", *sampled, own])
+        rows += [
+            [
+                family.name,
+                peer.name,
+                "",
+                "",
+                _time(lambda p=peer, f=family, t=wide: _ask(p, f, t, True), config),
+            ]
+            for peer in peers.PEERS
+            if peer.family == family.name and peer.module != peers.TFP and not peer.missing()
+        ]
     caption = (
-        f"CPU time on {torch.get_num_threads()} thread(s), median of {config.repeats}, {config.samples:,} samples of one set "
-        "of ordinary parameters in float64. `fingerpost bench distributions` has the other libraries beside it."
+        f"CPU time in ns a sample, {torch.get_num_threads()} thread(s), median of {config.repeats}, {config.samples:,} samples "
+        "in float64. Samples are of one set of ordinary parameters, velocities of all rows of the references in turn. Libraries "
+        "that need compiling are timed by `fingerpost bench distributions` alone."
     )
-    heads = ["distribution", "a sample, ns", "a sample and its gradient, ns"]
+    heads = ["distribution", "way", "a sample", "a sample and its gradient", "velocities at a point"]
     run.table("times", Table(heads, rows, title="What a gradient costs", caption=caption))
 
 
@@ -384,11 +424,12 @@ def _ordinary(family: families.Family, config: Config) -> dict[str, Any]:
     return {key: x[0].to(config.device) for key, x in parameters.items()}
 
 
-def _time(function: Callable[[], object], repeats: int) -> float:
+def _time(function: Callable[[], object], config: Config) -> float:
+    """Nanoseconds of CPU time a sample."""
     function()
     times = []
-    for _ in range(repeats):
+    for _ in range(config.repeats):
         start = time.process_time()
         function()
         times.append(time.process_time() - start)
-    return float(np.median(times))
+    return float(np.median(times)) / config.samples * 1e9
