@@ -404,8 +404,8 @@ def _times(config: Config, run: Run) -> None:
         ]
     caption = (
         f"CPU time in ns a sample, {torch.get_num_threads()} thread(s), median of {config.repeats}, {config.samples:,} samples "
-        "in float64. Samples are of one set of ordinary parameters, velocities of all rows of the references in turn. Libraries "
-        "that need compiling are timed by `fingerpost bench distributions` alone."
+        "in float64. Samples are of one set of ordinary parameters, velocities of all rows of the references in turn. "
+        "Libraries that need compiling are timed by `fingerpost bench distributions` alone."
     )
     heads = ["distribution", "way", "a sample", "a sample and its gradient", "velocities at a point"]
     run.table("times", Table(heads, rows, title="What a gradient costs", caption=caption))
