@@ -240,11 +240,9 @@ def _pictures(
         x = np.asarray(family.axis[1](tables[name]), dtype=float)
         shown = {library: e for (library, f), e in others.items() if f == name and isinstance(e, Errors)}
         for library, errors in {**shown, "fingerpost": found[name]}.items():
-            colour, marker = STYLES[library]
-            y = _drawn(errors.double)
-            axes.scatter(x, y, s=14, color=colour, marker=marker, alpha=0.6, linewidths=0, label=library)
+            _scatter(axes, library, x, _drawn(errors.double))
         axes.axhline(family.target, color="#1f2328", linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_xscale("symlog", linthresh=max(_smallest(x), 1e-3))
+        _decades(axes, x)
         axes.set_yscale("log")
         axes.set(ylim=(FLOOR / 3, 30), xlabel=family.axis[0], title=name)
         axes.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
@@ -252,14 +250,11 @@ def _pictures(
         axes.set_ylabel("relative error")
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
-    first = grid.flat[0]
-    drawn = first.get_legend_handles_labels()[1]
-    for library, (colour, marker) in STYLES.items():
-        if library not in drawn and any(
-            isinstance(e, Errors) for (n, _), e in others.items() if n == library
-        ):
-            first.scatter([], [], s=14, color=colour, marker=marker, linewidths=0, label=library)
-    legend_outside(figure, first, columns=5)
+    key = grid.flat[0]
+    known = {"fingerpost", *(library for (library, _), e in others.items() if isinstance(e, Errors))}
+    for library in (library for library in STYLES if library in known):
+        _scatter(key, library, [], []).set_label(library)
+    legend_outside(figure, key, columns=5)
     run.figure(
         "errors",
         figure,
@@ -275,9 +270,26 @@ def _drawn(errors: np.ndarray) -> np.ndarray:
     return np.clip(np.where(np.isinf(filled), 10.0, filled), FLOOR, 10.0)
 
 
-def _smallest(x: np.ndarray) -> float:
-    positive = np.abs(x[(x != 0) & np.isfinite(x)])
-    return float(positive.min()) if positive.size else 1.0
+def _scatter(axes: Any, library: str, x: Any, y: Any) -> Any:
+    colour, marker = STYLES[library]
+    return axes.scatter(x, y, s=22, color=colour, marker=marker, alpha=0.6, linewidths=0)
+
+
+def _decades(axes: Any, x: np.ndarray) -> None:
+    """A logarithmic axis with few labels, and a place for 0 if the data have it."""
+    positive = x[(x > 0) & np.isfinite(x)]
+    low, high = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
+    low = max(low, -4)
+    ticks = [10.0**k for k in range(low, high + 1, max(1, -(-(high - low) // 5)))]
+    if (x == 0).any():
+        axes.set_xscale("symlog", linthresh=10.0**low, linscale=0.6)
+        axes.set_xlim(-0.3 * 10.0**low, 2 * 10.0**high)
+        ticks = [0.0, *ticks[1:]]
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(10.0**low / 2, 2 * 10.0**high)
+    axes.set_xticks(ticks)
+    axes.minorticks_off()
 
 
 def _claims(
