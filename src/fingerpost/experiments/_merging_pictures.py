@@ -15,6 +15,7 @@ from fingerpost.lab import MeanInterval, legend_outside, new_figure
 
 ACENTRIC, CENTRIC, LINE = "#0072B2", "#D55E00", "#6e7781"
 BAND = "#d0d4d9"
+LINKS = ("-", "-", "none", "none", "none")  # lines that would lie on one another are left out
 KINDS = {False: "acentric", True: "centric"}
 COLOURS = {False: ACENTRIC, True: CENTRIC}
 
@@ -43,6 +44,9 @@ def by_resolution(
     )
     top.semilogy(squared, ratio, color=LINE, marker="o", linestyle="-")
     top.axhline(1, color="0.45", linewidth=1, linestyle=":")
+    ticks = [tick for tick in (0.3, 1, 3, 10, 30, 100) if min(ratio) / 1.5 < tick < 1.5 * max(ratio)]
+    top.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    top.minorticks_off()
     top.set(ylabel="mean I/σ")
     markers = "osD^v"
     for number, (name, curve) in enumerate(curves.items()):
@@ -50,14 +54,9 @@ def by_resolution(
         reach = np.array([one.high - one.mean for one in curve])
         shift = (number - (len(curves) - 1) / 2) * 0.012 * (squared[-1] - squared[0])
         axes.errorbar(
-            np.array(squared) + shift,
-            mean,
-            yerr=reach,
-            capsize=2,
-            marker=markers[number],
-            markersize=5,
-            label=name,
-        )
+            np.array(squared) + shift, mean, yerr=reach, capsize=2, marker=markers[number], markersize=5,
+            linestyle=LINKS[number], linewidth=1.6, label=name,
+        )  # fmt: skip
     spacing = [
         d
         for d in (10, 6, 4, 3.5, 3, 2.7, 2.5, 2.3, 2.2, 2.1, 2.0, 1.9, 1.8)
@@ -165,7 +164,7 @@ def posteriors(curves: Sequence[Mapping[str, Any]], truth: Sequence[float], labe
     for axes, curve, e, label in zip(grid.flat, curves, truth, labels):
         for name, style in styles.items():
             axes.plot(curve["e"], curve[name], label=name, **style)
-        axes.axvline(e, color="#009E73", linewidth=1.5)
+        axes.axvline(e, color="#009E73", linewidth=1.5, label="truth")
         axes.set_title(label)
         axes.set(xlabel="|F| / √(εΣ)")
         axes.set_ylim(bottom=0)
