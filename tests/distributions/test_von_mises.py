@@ -196,3 +196,31 @@ def test_entropy_and_variance_and_their_derivatives_are_right(kappa):
         assert law.variance.item() == pytest.approx(float(1 - mean), rel=1e-14)
         assert slope.item() == pytest.approx(float(-k * gain), rel=1e-12)
         assert turn.item() == pytest.approx(float(-gain), rel=1e-12)
+
+
+def test_icdf_inverts_the_cdf_to_the_rounding_of_angles():
+    tails = torch.logspace(-13, -0.31, 40, dtype=torch.float64)
+    level = torch.cat([tails, 1 - tails, torch.tensor([0.5, 0.5 - 1e-9], dtype=torch.float64)])[:, None]
+    law = VonMises(angle(0.0), torch.tensor([*CONCENTRATIONS, 5.0, 30.0], dtype=torch.float64))
+    value = law.icdf(level)
+    resolution = law.log_prob(value).exp() * value.abs() * 2.0**-52
+    error = (law.cdf(value) - level).abs()
+    assert bool((error <= 1e-12 * torch.minimum(level, 1 - level) + 2 * resolution + 2e-16).all())
+    assert VonMises(angle(3.0), angle(2.0)).icdf(angle(0.5)).item() == 3.0
+    turned = VonMises(angle(3.0), angle(2.0)).icdf(angle(0.9)) - VonMises(angle(0.0), angle(2.0)).icdf(
+        angle(0.9)
+    )
+    assert turned.item() == pytest.approx(3 - 2 * math.pi, rel=1e-14)
+
+
+def test_icdf_moves_at_the_velocity_and_the_inverse_density_twice():
+    leaves = [
+        torch.tensor(x, dtype=torch.float64, requires_grad=True)
+        for x in ([0.3, 0.7, 0.04], 0.4, [0.5, 3.0, 90.0])
+    ]
+
+    def icdf(level, loc, kappa):
+        return VonMises(loc, kappa).icdf(level)
+
+    assert torch.autograd.gradcheck(icdf, leaves)
+    assert torch.autograd.gradgradcheck(icdf, leaves)

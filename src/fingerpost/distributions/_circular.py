@@ -15,7 +15,7 @@ from fingerpost.distributions._quadrature import legendre
 
 FLAT = 1.0
 """Concentration below which the Fourier series is used: there its terms cancel by e² at most."""
-TERMS = 16
+STEPS = 60
 REACH = 18.0
 """Half the exponent at which an integrand is cut: e⁻³⁶ is 2e-16."""
 
@@ -79,8 +79,7 @@ def draw(shape: torch.Size, loc: Tensor, concentration: Tensor) -> Tensor:
     least = -end if loc.dtype == torch.float64 else -last  # float32 rounds π upwards, float64 downwards
 
     def one(some: torch.Size, centre: Tensor, kappa: Tensor) -> tuple[Tensor]:
-        value = centre.double() + _centred(some.numel(), kappa.double())
-        value = value - 2 * math.pi * ((value + math.pi) / (2 * math.pi)).floor()
+        value = _turned(centre.double() + _centred(some.numel(), kappa.double()))
         return (torch.minimum(torch.maximum(value.to(loc.dtype), least), last),)
 
     return in_blocks(one, shape, loc, concentration)[0]
@@ -202,6 +201,41 @@ def _rank(_: torch.Size, value: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Ten
     density = log_density(value, loc, kappa)[0].exp()
     tail = _integrals(_outwards(kappa, angle), kappa, angle)[0].abs() * density
     return (torch.where(angle.half_sine < 0, tail, 1 - tail),)
+
+
+def quantile(level: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor, ...]:
+    """The angle z below which, from loc − π on, there is a probability u; wrapped to [−π, π)."""
+    shape = torch.broadcast_shapes(level.shape, loc.shape, kappa.shape)
+    return in_blocks(_quantile, shape, level, loc, kappa)
+
+
+def _quantile(_: torch.Size, level: Tensor, loc: Tensor, kappa: Tensor) -> tuple[Tensor]:
+    """Newton's method on the logarithm of the tail beyond x = |θ|, which bisects where a step would leave its bracket."""
+    tail = torch.minimum(level, 1 - level)
+    normal = -torch.special.ndtri(tail) / kappa.sqrt()
+    uniform = math.pi * (1 - 2 * tail)
+    x = torch.minimum(torch.where(kappa < 2, uniform, normal), uniform)
+    zero = torch.zeros_like(x)
+    low, high = zero, zero + math.pi
+    for _step in range(STEPS):
+        angle = Angle(x.sin(), x.cos(), (x / 2).sin(), (x / 2).cos())
+        above = _integrals(_outwards(kappa, angle), kappa, angle)[0]
+        log_ratio = (above * log_density(x, zero, kappa)[0].exp() / tail).log()
+        low, high = torch.where(log_ratio >= 0, x, low), torch.where(log_ratio <= 0, x, high)
+        moved = x + above * log_ratio
+        moved = torch.where((moved >= low) & (moved <= high), moved, (low + high) / 2)
+        # A step this small is followed by one below rounding, and steps are no better than the tail is.
+        done = bool(((moved - x).abs() <= 1e-9 * torch.minimum(above, x) + 1e-14 * above).all())
+        x = moved
+        if done:
+            break
+    x = torch.where(tail <= 0, math.pi, torch.where(level == 0.5, 0.0, x))
+    return (_turned(loc + torch.where(level < 0.5, -x, x)),)
+
+
+def _turned(value: Tensor) -> Tensor:
+    """Wraps angles to [−π, π]."""
+    return value - 2 * math.pi * ((value + math.pi) / (2 * math.pi)).floor()
 
 
 def divergence(loc: Tensor, kappa: Tensor, other_loc: Tensor, other: Tensor) -> tuple[Tensor, ...]:

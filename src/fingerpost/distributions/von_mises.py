@@ -15,9 +15,10 @@ from fingerpost.distributions._law import Law
 from fingerpost.distributions._rank import Family
 from fingerpost.distributions.base import AbstractImplicit
 
-_FAMILY = Family(_circular.log_density, _circular.velocity, _circular.rank)
+_FAMILY = Family(_circular.log_density, _circular.velocity, _circular.rank, _circular.quantile)
 _log_prob = Elementwise(_FAMILY.log_density, orders=3, what="log_prob of VonMises")
 _cdf = Elementwise(_FAMILY.cdf, orders=2, what="cdf of VonMises")
+_icdf = Elementwise(_FAMILY.icdf, orders=2, what="icdf of VonMises")
 _divergence = Elementwise(_circular.divergence, orders=2, what="the divergence of VonMises")
 
 
@@ -60,6 +61,10 @@ class VonMises(AbstractImplicit, torch.distributions.VonMises):
         if self._validate_args:
             self._validate_sample(value)
         return _cdf(value, *self._law_parameters())[0]
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Returns the angle at which the cdf is `value`, in [0, 1], wrapped to [−π, π)."""
+        return _icdf(value, *self._law_parameters())[0]
 
     @property
     def variance(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
