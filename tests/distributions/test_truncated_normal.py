@@ -64,6 +64,13 @@ def test_velocity_holds_around_the_borders_between_methods(window, level):
     assert law.log_prob(value).item() == pytest.approx(float(expected["log_prob"]), rel=1e-12, abs=1e-14)
 
 
+def test_log_prob_and_cdf_are_right_to_rounding_in_float32():
+    table, parameters, value = reference(float32=True)
+    law = TruncatedNormal(**parameters)
+    assert worst(law.log_prob(value), table["log_prob"], 1e-6) < 2e-7
+    assert worst(law.cdf(value), table["cdf"], torch.finfo(torch.float32).tiny) < 2e-7
+
+
 def test_log_prob_and_cdf_are_right_over_the_whole_table():
     table, parameters, value = reference()
     law = TruncatedNormal(**parameters)

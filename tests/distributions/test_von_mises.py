@@ -62,6 +62,13 @@ def test_velocity_and_tail_hold_where_the_side_of_integration_changes(kappa, spr
     assert law.cdf(angle(-x)).item() == pytest.approx(float(tail), rel=2e-12)
 
 
+def test_log_prob_and_cdf_are_right_to_rounding_in_float32():
+    table, parameters, value = reference(float32=True)
+    law = VonMises(**parameters)
+    assert worst(law.log_prob(value), table["log_prob"], 1e-6) < 2e-7
+    assert worst(law.cdf(value), table["cdf"], torch.finfo(torch.float32).tiny) < 2e-7
+
+
 def test_log_prob_and_cdf_are_right_over_the_whole_table():
     table, parameters, value = reference()
     law = VonMises(**parameters)

@@ -12,7 +12,7 @@ from torch.distributions.kl import register_kl
 from torch.distributions.utils import broadcast_all
 
 from fingerpost.distributions import _window, _window_draws
-from fingerpost.distributions._elementwise import Elementwise
+from fingerpost.distributions._elementwise import Elementwise, common_dtype
 from fingerpost.distributions._law import Law
 from fingerpost.distributions._rank import Family
 from fingerpost.distributions.base import AbstractImplicit
@@ -118,8 +118,11 @@ class TruncatedNormal(AbstractImplicit):
             self._validate_sample(value)
         inside = (value >= self.low) & (value <= self.high)
         safe = torch.where(inside, value, torch.where(self.low.isfinite(), self.low, self.high.clamp(max=0)))
-        relative, mass = _relative(safe, *self._law_parameters())[0], _log_mass(*self._law_parameters())[0]
-        return torch.where(inside, relative - mass, -math.inf)
+        exact = [x.double() for x in self._law_parameters()]  # the two parts may cancel
+        found = (_relative(safe.double(), *exact)[0] - _log_mass(*exact)[0]).to(
+            common_dtype([value, self.loc])
+        )
+        return torch.where(inside, found, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Returns F(z), with a small relative error in the lower tail."""
