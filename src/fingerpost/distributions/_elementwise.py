@@ -6,11 +6,12 @@ peeled off first, so that a kernel always sees plain tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Kernel = Callable[..., tuple[Tensor, ...]]
 """Float64 tensors that broadcast against each other to float64 tensors of their common shape, by autograd's own operations."""
@@ -127,15 +128,30 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, _op: Any, *tangents: Tensor | None) -> Any:
         wanted = [tangent is not None for tangent in tangents]
-        moved = [tangent for tangent in tangents if tangent is not None]
-        entries = ctx.op.derivative(wanted)(*ctx.saved_tensors)
-        rows = [entries[i : i + len(moved)] for i in range(0, len(entries), len(moved))]
-        return tuple(sum(entry * t for entry, t in zip(row, moved)) for row in rows)
+        with forward_over_forward():
+            moved = primals(tangent for tangent in tangents if tangent is not None)
+            entries = ctx.op.derivative(wanted)(*primals(ctx.saved_tensors))
+            rows = [entries[i : i + len(moved)] for i in range(0, len(entries), len(moved))]
+            return tuple(sum(entry * t for entry, t in zip(row, moved)) for row in rows)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], op: Elementwise, *inputs: Tensor) -> Any:
         outputs = op(*aligned(in_dims[1:], inputs))
         return outputs, (0,) * len(outputs)
+
+
+def forward_over_forward() -> Any:
+    """A context for the body of a `jvp`, in which an outer forward-mode transform sees what is computed.
+
+    torch runs a custom `jvp` with forward mode off, at every level. What is saved carries the tangents of this level; `primals`
+    takes them away, and those of outer levels stay. Without both, forward mode over forward mode loses a term, silently.
+    """
+    return forward_ad._set_fwd_grad_enabled(True)
+
+
+def primals(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors without tangents of the innermost level of forward mode."""
+    return [forward_ad.unpack_dual(x).primal for x in tensors]
 
 
 def common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:

@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.distributions._elementwise import Elementwise, aligned, sum_to
+from fingerpost.distributions._elementwise import (
+    Elementwise,
+    aligned,
+    forward_over_forward,
+    primals,
+    sum_to,
+)
 
 Draw = Callable[..., Tensor]
 """draw(shape, *parameters) → samples of that shape and the parameters' dtype; parameters are plain and broadcast to shape."""
@@ -93,7 +99,9 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _law: Any, _shape: Any, _ticket: Any, *tangents: Tensor | None) -> Any:
-        return ctx.law.push(tangents, *ctx.saved_tensors)
+        with forward_over_forward():
+            moved = [None if tangent is None else primals([tangent])[0] for tangent in tangents]
+            return ctx.law.push(moved, *primals(ctx.saved_tensors))
 
     @staticmethod
     def vmap(
