@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fingerpost.distributions._quadrature import flat, legendre, piecewise
+from fingerpost.distributions._quadrature import BLOCK, Branch, blockwise, flat, legendre, piecewise
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
     digamma,
@@ -18,8 +18,9 @@ from fingerpost.distributions._special import (
 )
 
 _CUT = 36.0  # exponent at which an integral ends
-_SERIES_TERMS = 60
+_TERMS = 64  # of the series
 _LONG = 6.0  # logarithm of an interval's length in units of its narrowest feature
+_TINY = 2.0**-54
 
 
 def beta_velocity(z: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -31,7 +32,10 @@ def beta_velocity(z: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
         ∂z/∂a = z or y · ∫₀^∞ (|log z + D| + (s or ℓ)) exp(−c s + d ℓ) ds,
 
     in which nothing cancels. The integrand bends at s ≈ ε = −log z or −log y; s = ε sinh τ resolves that and a tail of any
-    length alike. For a < 1, left of what the mass at 0 bends, it is a power series with positive terms.
+    length alike. For a < 1, left of what the mass at 0 bends, it is a power series with positive terms
+    t_k = z^k (a + b)_k/(a + 1)_k:
+
+        ∂z/∂a = (zy/a)[(ψ(a + 1) − ψ(a + b) − log z) Σ t_k − Σ t_k ∂_a log t_k].
 
     Args:
       z: Plain float64 values in (0, 1).
@@ -43,14 +47,17 @@ def beta_velocity(z: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     shape, (z, y, a, b, gap, gap_next) = flat(*columns)
     log_z, log_y = _logarithms(z, y)
     score = log_z + gap
-    series = (a < 1) & (z <= 0.5) & (b * z <= 1.5)
-    long = _stretch(z, y, a, b, score, log_z, log_y) > _LONG
-    regions = [
-        (series, lambda z, y, a, b, score, log_z, log_y, next: (_series(z, y, a, b, next - log_z),)),
-        (~series & ~long, lambda *inputs: (_integral(*inputs[:-1], count=32),)),
-        (~series & long, lambda *inputs: (_integral(*inputs[:-1], count=64),)),
+    with torch.no_grad():
+        series = _short(z, a, b)
+        stretch = _stretch(z, y, a, b, score, log_z, log_y)
+        long = stretch > _LONG
+    regions: list[tuple[Tensor, Branch]] = [
+        (series, lambda z, y, a, b, _, log_z, __, ___, gap: (_series(z, y, a, b, gap - log_z),)),
+        (~series & ~long, lambda *inputs: blockwise(_short_integral, *inputs[:-1], block=BLOCK // 2)),
+        (~series & long, lambda *inputs: blockwise(_long_integral, *inputs[:-1], block=BLOCK // 2)),
     ]
-    return piecewise(regions, z, y, a, b, score, log_z, log_y, gap_next)[0].reshape(shape)
+    inputs = (z, y, a, b, score, log_z, log_y, stretch, gap_next)
+    return piecewise(regions, *inputs, block=8 * BLOCK)[0].reshape(shape)
 
 
 def beta_cdf(z: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -59,12 +66,13 @@ def beta_cdf(z: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
     shape, (z, y, a, b, gap, log_density) = flat(*columns)
     log_z, log_y = _logarithms(z, y)
     score = log_z + gap
-    series = (a < 1) & (z <= 0.5) & (b * z <= 1.5)
-    regions = [
+    series = _short(z, a, b)
+    stretch = _stretch(z, y, a, b, score, log_z, log_y)
+    regions: list[tuple[Tensor, Branch]] = [
         (series, lambda z, y, a, b, *_: (z * y / a * _mass_series(z, a, b),)),
         (~series, lambda *inputs: (_integral(*inputs, count=64, mass=True),)),
     ]
-    mass = log_density.exp() * piecewise(regions, z, y, a, b, score, log_z, log_y)[0]
+    mass = log_density.exp() * piecewise(regions, z, y, a, b, score, log_z, log_y, stretch)[0]
     return torch.where(series | (score < 0), mass, 1 - mass).reshape(shape)
 
 
@@ -89,23 +97,36 @@ def _logarithms(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def _short(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Where the series is used."""
+    return (a < 1) & (z <= 0.5) & (b * z <= 1.5)
+
+
 def _series(z: Tensor, y: Tensor, a: Tensor, b: Tensor, score: Tensor) -> Tensor:
-    """With t_k = z^k (a + b)_k/(a + 1)_k: (z y/a)[score Σ t_k − Σ t_k ∂_a log t_k], score = ψ(1 + a) − ψ(a + b) − log z."""
+    """The series of `beta_velocity`; score is ψ(1 + a) − ψ(a + b) − log z."""
     term, slope = torch.ones_like(z), torch.zeros_like(z)
     total, moved = term, slope
-    for k in range(_SERIES_TERMS):
+    for k in range(_TERMS):
         upper, lower = a + b + k, a + 1 + k
-        slope = slope + (1 - b) / (upper * lower)
-        term = term * z * (upper / lower)
+        inverse = 1 / (upper * lower)
+        slope = slope + (1 - b) * inverse
+        term = term * (z * upper * upper * inverse)
         total = total + term
         moved = moved + term * slope
+        if k % 8 == 7 and _gone(term, total):
+            break
     return z * y / a * (score * total - moved)
+
+
+def _gone(term: Tensor, total: Tensor) -> bool:
+    """Whether terms no longer count, with room for their logarithmic factors."""
+    return bool((term.detach() < 0.01 * _TINY * total.detach()).all())
 
 
 def _mass_series(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
     term = torch.ones_like(z)
     total = term
-    for k in range(_SERIES_TERMS):
+    for k in range(_TERMS):
         term = term * z * (a + b + k) / (a + 1 + k)
         total = total + term
     return total
@@ -119,43 +140,52 @@ def _integral(
     score: Tensor,
     log_z: Tensor,
     log_y: Tensor,
+    stretch: Tensor,
     *,
     count: int,
     mass: bool = False,
 ) -> Tensor:
     """The integral of `beta_velocity`, or with `mass` that of the density alone."""
     left = score < 0
+    nodes, weights = legendre(count, z)
     with torch.no_grad():
-        stretch = _stretch(z, y, a, b, score, log_z, log_y)
-        bend = torch.where(left, -log_z, -log_y)
-        nodes, weights = legendre(count, z)
-        s = bend * torch.sinh(stretch * nodes)
-        speed = bend * stretch * torch.cosh(stretch * nodes)
+        half = 0.5 * torch.where(left, -log_z, -log_y)
+        rise = torch.exp(stretch * nodes)
+        fall = 1 / rise
+        s = half * (rise - fall)  # that its digits cancel near 0 moves a node, no more
+        speed = half * stretch * (rise + fall)
         gone = -torch.expm1(-s)
     near, rate, power = torch.where(left, z, y), torch.where(left, a, b), torch.where(left, b, a) - 1
-    rise = torch.log1p(near / torch.where(left, y, z) * gone)
-    density = speed * torch.exp(power * rise - rate * s)
+    log = torch.log1p(near / torch.where(left, y, z) * gone)
+    density = speed * torch.exp(power * log - rate * s)
     if not mass:
-        density = density * (score.abs() + torch.where(left, s, rise))
+        density = density * (score.abs() + torch.where(left, s, log))
     return near * (weights @ density)
+
+
+def _short_integral(*inputs: Tensor) -> tuple[Tensor]:
+    return (_integral(*inputs, count=32),)
+
+
+def _long_integral(*inputs: Tensor) -> tuple[Tensor]:
+    return (_integral(*inputs, count=64),)
 
 
 def _stretch(
     z: Tensor, y: Tensor, a: Tensor, b: Tensor, score: Tensor, log_z: Tensor, log_y: Tensor
 ) -> Tensor:
     """Returns τ at which the exponent has fallen to −`_CUT`, or a little further."""
-    with torch.no_grad():
-        left = score < 0
-        ratio, rate = torch.where(left, z / y, y / z), torch.where(left, a, b)
-        power = (torch.where(left, b, a) - 1).clamp(min=0)
-        slope, bow = (rate - power * ratio).clamp(min=0), power * ratio * (1 + ratio)
-        length = 2 * _CUT / (slope + torch.sqrt(slope * slope + 2 * _CUT * bow))
-        longest = (_CUT + power * torch.log1p(ratio)) / rate
-        length = torch.minimum(length, longest)
-        for _ in range(3):  # Newton's steps on a concave function overshoot to the safe side
-            rest = torch.exp(-length)
-            inner = 1 + ratio * (1 - rest)
-            fall = power * ratio * rest / inner - rate
-            step = (power * inner.log() - rate * length + _CUT) / fall
-            length = torch.where(fall < 0, torch.minimum((length - step).clamp(min=0), longest), longest)
-        return torch.asinh(length / torch.where(left, -log_z, -log_y))
+    left = score < 0
+    ratio, rate = torch.where(left, z / y, y / z), torch.where(left, a, b)
+    power = (torch.where(left, b, a) - 1).clamp(min=0)
+    slope, bow = (rate - power * ratio).clamp(min=0), power * ratio * (1 + ratio)
+    length = 2 * _CUT / (slope + torch.sqrt(slope * slope + 2 * _CUT * bow))
+    longest = (_CUT + power * torch.log1p(ratio)) / rate
+    length = torch.minimum(length, longest)
+    for _ in range(3):  # Newton's steps on a concave function overshoot to the safe side
+        rest = torch.exp(-length)
+        inner = 1 + ratio * (1 - rest)
+        fall = power * ratio * rest / inner - rate
+        step = (power * inner.log() - rate * length + _CUT) / fall
+        length = torch.where(fall < 0, torch.minimum((length - step).clamp(min=0), longest), longest)
+    return torch.asinh(length / torch.where(left, -log_z, -log_y))

@@ -105,18 +105,22 @@ def _digamma_series(x: Tensor) -> Tensor:
 def digamma_difference(a: Tensor, b: Tensor) -> Tensor:
     """ψ(a + b) − ψ(a) for a, b > 0, to rounding also where b is far smaller than a.
 
-    Both arguments are raised by 12 through ψ(x + 1) = ψ(x) + 1/x; there the asymptotic series is subtracted term by term.
+    Both arguments are raised by 8 through ψ(x + 1) = ψ(x) + 1/x; there the asymptotic series is subtracted term by term, with
+    d_k = p^k − q^k for p = 1/a², q = 1/(a + b)² by d_(k+1) = p d_k + q^k d_1, in which nothing cancels.
     """
-    steps = int(_FAR)
-    total = sum((b / ((a + j) * (a + b + j)) for j in range(steps)), torch.zeros_like(a + b))
-    low, high = a + steps, a + b + steps
-    ratio = torch.log1p(b / low)
-    total = total + ratio + b / (2 * low * high)
-    square = 1 / (low * low)
-    power = torch.ones_like(square)
+    total = torch.zeros_like(a + b)
+    for j in range(8):
+        total = total + b / ((a + j) * (a + b + j))
+    low, high = a + 8, a + b + 8
+    product = low * high
+    total = total + torch.log1p(b / low) + b / (2 * product)
+    p, q = 1 / (low * low), 1 / (high * high)
+    first = b * (low + high) / (product * product)
+    gap, power = first, q
     for k, bernoulli in enumerate(_BERNOULLI, start=1):
-        power = power * square
-        total = total - bernoulli / (2 * k) * power * torch.expm1(-2 * k * ratio)
+        total = total + bernoulli / (2 * k) * gap
+        gap = p * gap + power * first
+        power = power * q
     return total
 
 
