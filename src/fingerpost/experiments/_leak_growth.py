@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -26,6 +27,8 @@ leakwatch = lazy_import("fingerpost.leakwatch")
 
 PLAIN, CURED, BACKWARD, CURED_BACKWARD = "plain", "cured", "backward", "cured backward"
 _STATM = Path("/proc/self/statm")
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+"""glibc gives each block above 1 MB back as soon as it is freed; otherwise holes in its heap look like growth."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def measured_in_child(task: Task) -> dict[str, dict[str, Any]]:
       RunError: If the child fails.
     """
     words = [sys.executable, "-m", __name__, json.dumps(asdict(task))]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | _ALLOCATOR)
     if done.returncode != 0:
         raise RunError(f"the process that measures memory failed: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout)
@@ -75,6 +78,8 @@ def main(argument: str) -> None:
     given = json.loads(argument)
     task = Task(tuple(given.pop("forms")), tuple(given.pop("ways")), **given)
     torch.set_num_threads(1)  # a process of its own
+    _ = corpus.FORMS, leakwatch.LeakGuard
+    gc.freeze()  # the collector runs at each reading, and need not look at what importing has made
     found: dict[str, dict[str, Any]] = {}
     for name in task.forms or corpus.FORMS:
         form = corpus.FORMS[name]

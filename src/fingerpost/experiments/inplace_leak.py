@@ -113,8 +113,9 @@ def _show_curves(config: Config, run: Run, curves: dict[str, Any]) -> None:
             run.log(way.replace(" ", "-"), index + 1, held=found["live"][index])
     caption = (
         f"x is {config.rows:,} × {config.width} float32 numbers, {megabytes(size)}, the output of a linear map. Lines: "
-        "bytes of all live storages, counted one by one. Dots: resident memory of the process. In place the division also "
-        "copies x for its own derivative; a backward pass frees that copy before it fails, and x stays."
+        "bytes of all live storages, counted one by one. Marks: resident memory of the process, whose allocator gives large "
+        "blocks back at once. In place the division also copies x for its own derivative; a backward pass frees that copy "
+        "before it fails, and x stays."
     )
     run.figure("curves", _figure(curves), title="Memory against passes of one line", caption=caption)
     rows = [
@@ -123,7 +124,7 @@ def _show_curves(config: Config, run: Run, curves: dict[str, Any]) -> None:
             _per_pass(found) / size,
             found["live"][-1] / MEGA,
             found["resident"][-1] / MEGA if found["resident"] else None,
-            _first_sentence(found["error"]),
+            _outcome(way, found["error"]),
         ]
         for way, found in curves.items()
     ]
@@ -145,8 +146,10 @@ def megabytes(size: float) -> str:
     return f"{size / MEGA:.3g} MB"
 
 
-def _first_sentence(error: str) -> str:
-    return error.partition(":")[0][:80] if error else "–"
+def _outcome(way: str, error: str) -> str:
+    if "backward" not in way:
+        return "not called"
+    return "error: modified by an inplace operation" if "modified by an inplace" in error else error or "passes"
 
 
 def _figure(curves: dict[str, Any]) -> Any:

@@ -26,10 +26,10 @@ class Aside:
         """What was not watched since `start`."""
         lines = []
         if children := _children() - self._children:
-            lines.append(f"{children} child processes (multiprocessing, DataLoader workers) were not watched")
+            lines.append(f"child processes not watched: {children} (multiprocessing, DataLoader workers)")
         if compiled := _compiled() - self._compiled:
-            lines.append(f"{compiled} regions that torch.compile compiled were not watched")
-        lines += [f"{count} calls could not be examined: {what}" for what, count in self._failures.items()]
+            lines.append(f"regions of torch.compile not watched: {compiled}")
+        lines += [f"calls not examined: {count} ({what})" for what, count in self._failures.items()]
         return [
             line.replace("1 child processes", "1 child process").replace("1 regions", "1 region")
             for line in lines
@@ -57,4 +57,4 @@ def scripted_note() -> list[str]:
 
     kinds = (torch.jit.ScriptFunction, torch.jit.ScriptModule)
     count = sum(issubclass(type(item), kinds) for item in gc.get_objects())
-    return [f"{count} functions or modules of torch.jit were not watched inside"] if count else []
+    return [f"functions and modules of torch.jit not watched: {count}"] if count else []

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fingerpost.leakwatch._graph import LEAF, describe, held, root, search, short_name, tensors_in
+from fingerpost.leakwatch._graph import LEAF, describe, held, is_made, search, short_name, tensors_in
 from fingerpost.leakwatch._inner import hidden_rings
 from fingerpost.leakwatch._report import amount
 
@@ -30,7 +30,8 @@ class Orphan:
       ring: The references, from the tensor back to it.
       nbytes: Bytes of all storages that the ring and its graph keep, as if there were no other orphan.
       reference: A weak reference to the tensor.
-      views: Weak references to its views in the ring.
+      views: Weak references to its views.
+      own: References from Python that are part of the ring: attributes of a ctx.
     """
 
     tensor: str
@@ -38,6 +39,7 @@ class Orphan:
     nbytes: int
     reference: weakref.ref[torch.Tensor]
     views: tuple[weakref.ref[torch.Tensor], ...] = ()
+    own: int = 0
 
     def __str__(self) -> str:
         return f"{amount(self.nbytes)}  {' → '.join(self.ring)}  {self.tensor}"
@@ -68,7 +70,7 @@ class Census:
         cut = 0
         for orphan in self.orphans:
             tensor = orphan.reference()
-            if tensor is not None and tensor.grad_fn is not None and not _named(tensor, 2):
+            if tensor is not None and tensor.grad_fn is not None and not _named(tensor, 1 + orphan.own):
                 cut += 1
                 tensor.detach_()
                 self._renew(tensor, orphan.views)
@@ -139,8 +141,8 @@ class _Picture:
 
     def _read(self) -> None:
         tensors, wrappers = _alive()
-        kept = Counter(id(tensor) for node in wrappers for tensor in _on_ctx(node))
-        named = {id(item) for item in [*tensors, *wrappers] if _named(item, 3 + kept[id(item)])}
+        self.kept = Counter(id(tensor) for node in wrappers for tensor in _on_ctx(node))
+        named = {id(item) for item in [*tensors, *wrappers] if _named(item, 3 + self.kept[id(item)])}
         hidden = {id(tensor): tensor for tensor in hidden_rings()}
         waiting = [*tensors, *wrappers]
         self.items = {id(item): item for item in waiting}
@@ -170,9 +172,7 @@ class _Picture:
         orphaned: set[int] = set()
         for part in self._components():
             if not part & reached:
-                found += [
-                    orphan for number in sorted(part) if (orphan := self._orphan(self.items[number], part))
-                ]
+                found += [orphan for number in sorted(part) if (orphan := self._orphan(self.items[number]))]
                 orphaned |= part
             else:
                 in_use += 1
@@ -181,7 +181,7 @@ class _Picture:
         self.bytes_of_orphans = sum(size for storage, size in sizes.items() if storage not in taken)
         return tuple(found), in_use
 
-    def _orphan(self, item: Any, part: set[int]) -> Orphan | None:
+    def _orphan(self, item: Any) -> Orphan | None:
         if not isinstance(item, torch.Tensor) or item._base is not None or item.grad_fn is None:
             return None
         ring = search(item, item.grad_fn, -1)
@@ -191,11 +191,12 @@ class _Picture:
         last = "a view of tensor" if ring is None or ring.through_view else "tensor"
         names = ("tensor", *map(short_name, nodes), last)
         size = sum(self._sizes(self._reach({id(item)})).values())
-        others = (self.items[number] for number in part)
         views = tuple(
-            weakref.ref(other) for other in others if isinstance(other, torch.Tensor) and other._base is item
+            weakref.ref(other)
+            for other in self.items.values()
+            if isinstance(other, torch.Tensor) and other._base is item
         )
-        return Orphan(describe(item), names, size, weakref.ref(item), views)
+        return Orphan(describe(item), names, size, weakref.ref(item), views, self.kept[id(item)])
 
     def _sizes(self, numbers: set[int]) -> dict[int, int]:
         """Bytes of each storage; a leaf that the program refers to would be there without any graph."""
@@ -204,7 +205,7 @@ class _Picture:
             item = self.items[number]
             if isinstance(item, torch.Tensor):
                 # Seen by the table of items and by this loop.
-                if item.is_leaf and (item.requires_grad or _named(item, 2)):
+                if not is_made(item) and (item.requires_grad or _named(item, 2)):
                     continue
                 sizes[item.untyped_storage()._cdata] = item.untyped_storage().nbytes()
         return sizes
@@ -264,7 +265,7 @@ def _alive() -> tuple[list[torch.Tensor], list[Any]]:
             nodes[kind] = hasattr(kind, "next_functions") and hasattr(kind, "_sequence_nr")
         if nodes[kind]:
             wrappers.append(item)
-        elif issubclass(kind, torch.Tensor) and (not item.is_leaf or item._base is not None):
+        elif issubclass(kind, torch.Tensor) and is_made(item):
             tensors.append(item)
     return tensors, wrappers
 
@@ -299,10 +300,10 @@ def _on_ctx(node: Any) -> Iterator[torch.Tensor]:
 def _following(item: Any) -> Iterator[Any]:
     """What an item keeps alive: a tensor its base and its node, a node its tensors and the nodes behind it."""
     if isinstance(item, torch.Tensor):
-        owner = root(item)
-        if owner is not item:
-            yield owner
-        elif item.grad_fn is not None:
+        if item._base is not None:
+            yield item._base
+        # Of a view this may make a new node, which leads where the base leads: no ring comes of it.
+        if item.grad_fn is not None:
             yield item.grad_fn
         return
     for _, tensor in held(item):

@@ -46,6 +46,11 @@ def root(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if base is None else base
 
 
+def is_made(tensor: torch.Tensor) -> bool:
+    """Whether an operation with a graph made a tensor, or the base of a view. Also ``is_leaf`` would ask for the node."""
+    return root(tensor).grad_fn is not None
+
+
 def held(node: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors that a node holds, each with the name of its slot. What a backward pass has freed is not held."""
     kind = type(node)
@@ -219,7 +224,7 @@ def bytes_behind(start: Any, owner: torch.Tensor, hidden: dict[int, int] | None 
     sizes |= {owner.untyped_storage()._cdata: owner.untyped_storage().nbytes()}
     for node in reachable(start):
         for tensor, references in _kept(node):
-            if not tensor.is_leaf or (not tensor.requires_grad and references <= _alone()):
+            if is_made(tensor) or (not tensor.requires_grad and references <= _alone()):
                 storage = tensor.untyped_storage()
                 sizes[storage._cdata] = storage.nbytes()
     return sum(sizes.values())

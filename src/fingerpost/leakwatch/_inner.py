@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from fingerpost.leakwatch._graph import Ring, held, short_name
+from fingerpost.leakwatch._graph import Ring, held, is_made, short_name
 
 _CORE: Any = torch._C
 _witnessed: dict[int, weakref.ref[torch.Tensor]] = {}
@@ -64,7 +64,7 @@ def hidden_storages(
     for index, (_, _, value) in enumerate(_hidden(func, args, kwargs, owner, node)):
         if value.device.type == "meta":
             sizes[-1 - index] = value.numel() * value.element_size()
-        elif value.grad_fn is not None:
+        elif is_made(value):
             sizes[value.untyped_storage()._cdata] = value.untyped_storage().nbytes()
     return sizes
 
