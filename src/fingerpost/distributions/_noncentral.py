@@ -22,14 +22,13 @@ import torch
 from torch import Tensor
 
 from fingerpost.distributions._bessel import polynomial
+from fingerpost.distributions._blocks import BLOCK, in_blocks
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._law import Draw, Law
 
 NODES = 96
 REACH = 9.6
 """Half the window of an integral over all x, in units of σ: there the density has fallen by e⁻⁴⁶."""
-BLOCK = 16384
-"""Elements whose velocities are computed at once."""
 CHUNK = 2048
 """Elements that are integrated at once, so that all their nodes stay in the cache."""
 
@@ -110,12 +109,7 @@ class Family:
         shape = torch.broadcast_shapes(*(x.shape for x in inputs))
         if torch.is_grad_enabled() or shape.numel() <= BLOCK:
             return self._move(*inputs)
-        flat = [x.expand(shape).reshape(-1) for x in inputs]
-        found = [torch.empty_like(flat[0]) for _ in range(2)]
-        for parts in zip(*(x.split(BLOCK) for x in (*found, *flat))):
-            for out, result in zip(parts, self._move(*parts[2:])):
-                out.copy_(result)
-        return tuple(x.reshape(shape) for x in found)
+        return in_blocks(lambda _, *block: self._move(*block), shape, *inputs)
 
     def _move(self, value: Tensor, loc: Tensor, scale: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         x, s = value / scale, loc / scale
