@@ -150,10 +150,10 @@ def _integral(
     nodes, weights = legendre(count, z)
     with torch.no_grad():
         half = 0.5 * torch.where(left, -log_z, -log_y)
-        rise = torch.exp(stretch * nodes)
-        fall = 1 / rise
-        s = half * (rise - fall)  # that its digits cancel near 0 moves a node, no more
-        speed = half * stretch * (rise + fall)
+        rise = torch.expm1(stretch * nodes)
+        fall = 1 / (1 + rise)
+        s = half * rise * (1 + fall)
+        speed = half * stretch * (1 + rise + fall)
         gone = -torch.expm1(-s)
     near, rate, power = torch.where(left, z, y), torch.where(left, a, b), torch.where(left, b, a) - 1
     log = torch.log1p(near / torch.where(left, y, z) * gone)
