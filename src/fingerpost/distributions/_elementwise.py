@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from fingerpost.distributions._quadrature import blockwise, flat
+
 Kernel = Callable[..., tuple[Tensor, ...]]
 """Float64 tensors that broadcast against each other to float64 tensors of their common shape, by autograd's own operations."""
+
+_BLOCK = 16384  # elements whose graph is held at a time: some kernels hold hundreds of numbers for each
 
 
 class Elementwise:
@@ -96,7 +100,11 @@ def _jacobian(kernel: Kernel, wanted: tuple[bool, ...], nested: bool) -> Kernel:
                 rows += [torch.zeros_like(output) if g is None else g for g in found]
         return tuple(rows if nested else (row.detach() for row in rows))
 
-    return jacobian
+    def in_blocks(*inputs: Tensor) -> tuple[Tensor, ...]:
+        shape, columns = flat(*inputs)
+        return tuple(row.reshape(shape) for row in blockwise(jacobian, *columns, block=_BLOCK))
+
+    return jacobian if nested else in_blocks
 
 
 class _Apply(torch.autograd.Function):
