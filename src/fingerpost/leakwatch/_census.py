@@ -13,7 +13,16 @@ from typing import Any
 
 import torch
 
-from fingerpost.leakwatch._graph import LEAF, describe, held, is_made, search, short_name, tensors_in
+from fingerpost.leakwatch._graph import (
+    LEAF,
+    describe,
+    held,
+    is_made,
+    require_readable_nodes,
+    search,
+    short_name,
+    tensors_in,
+)
 from fingerpost.leakwatch._inner import hidden_rings
 from fingerpost.leakwatch._report import amount
 
@@ -106,6 +115,9 @@ def census() -> Census:
     Returns:
       A `Census`, whose ``release()`` frees the orphans.
 
+    Raises:
+      InvalidValueError: If torch does not show what a node holds.
+
     >>> import torch
     >>> weight = torch.ones(256, 256, requires_grad=True)
     >>> data = torch.ones(256, 256)
@@ -121,6 +133,7 @@ def census() -> Census:
     >>> len(census().orphans)
     0
     """
+    require_readable_nodes()
     for _ in range(_PASSES):  # a deep network of Functions that keep their outputs is freed a layer at a pass
         if not gc.collect():
             break

@@ -17,11 +17,27 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fingerpost.errors import InvalidValueError
+
 LEAF = 1 << 62
 """Sequence numbers from here on belong to nodes that accumulate the gradients of leaves; they hold no graph."""
 
 _names: dict[type, tuple[str, ...]] = {}
 _CUSTOM = ("_raw_saved_tensors",)
+
+
+def require_readable_nodes() -> None:
+    """Refuses a torch that does not show what a node holds.
+
+    Raises:
+      InvalidValueError: If it does not; the message names the version.
+    """
+    core: Any = torch._C
+    if not hasattr(core._autograd.SavedTensor, "data"):
+        raise InvalidValueError(
+            f"torch {torch.__version__} does not show what a node holds; leakwatch needs a torch whose SavedTensor has "
+            "the attribute data, such as 2.13"
+        )
 
 
 class Ring(NamedTuple):

@@ -18,7 +18,16 @@ from fingerpost.leakwatch._aside import Aside
 from fingerpost.leakwatch._calls import asked, in_place_calls, targets
 from fingerpost.leakwatch._cures import cure
 from fingerpost.leakwatch._functions import FunctionWatch
-from fingerpost.leakwatch._graph import Examined, Ring, bytes_behind, describe, root, search, short_name
+from fingerpost.leakwatch._graph import (
+    Examined,
+    Ring,
+    bytes_behind,
+    describe,
+    require_readable_nodes,
+    root,
+    search,
+    short_name,
+)
 from fingerpost.leakwatch._inner import hidden_storages, inner_ring
 from fingerpost.leakwatch._places import user_place
 from fingerpost.leakwatch._report import Leak, LeakError, LeakReport, LeakWarning
@@ -54,7 +63,7 @@ class LeakGuard(TorchFunctionMode):
       report: The `LeakReport` so far.
 
     Raises:
-      InvalidValueError: If there is no such mode.
+      InvalidValueError: If there is no such mode, or if torch does not show what a node holds.
 
     >>> import torch
     >>> weight = torch.ones(3, 3, requires_grad=True)
@@ -72,10 +81,7 @@ class LeakGuard(TorchFunctionMode):
         super().__init__()
         if mode not in ("warn", "raise", "record"):
             raise InvalidValueError(f"mode is {mode!r}; expected 'warn', 'raise' or 'record'")
-        if not hasattr(_CORE._autograd.SavedTensor, "data"):
-            raise InvalidValueError(
-                f"torch {torch.__version__} does not show what a node holds; leakwatch needs SavedTensor.data"
-            )
+        require_readable_nodes()
         self.mode: Mode = mode
         self.report = LeakReport()
         self._births: dict[int, tuple[weakref.ref[torch.Tensor], int, int]] = {}
