@@ -124,3 +124,14 @@ def test_kl_divergence_is_that_of_torch():
     ours = kl_divergence(Beta(2.0, 3.0), Beta(1.5, 0.5))
     theirs = kl_divergence(torch.distributions.Beta(2.0, 3.0), torch.distributions.Beta(1.5, 0.5))
     assert torch.equal(ours, theirs)
+
+
+def test_densities_at_the_ends_are_those_of_torch_and_velocities_are_finite():
+    a = torch.tensor([0.5, 1.0, 2.0, 1.0], dtype=torch.float64)
+    b = a.flip(0)
+    for end in (0.0, 1.0):
+        z = torch.full((4,), end, dtype=torch.float64)
+        theirs = torch.distributions.Beta(a, b).log_prob(z)
+        torch.testing.assert_close(Beta(a, b).log_prob(z), theirs, rtol=1e-12, atol=1e-12)
+        for velocity in Beta(a, b).velocity(z).values():
+            assert bool(torch.isfinite(velocity).all())

@@ -194,3 +194,10 @@ def test_an_empty_batch_gives_empty_samples():
     x.sum().backward()
     assert a.grad is not None
     assert a.grad.shape == (0, 3)
+
+
+def test_the_density_on_an_edge_is_that_of_torch():
+    a = torch.tensor([[0.5, 1.0, 2.0], [1.0, 1.0, 2.0], [2.0, 1.0, 2.0]], dtype=torch.float64)
+    x = torch.tensor([0.0, 0.25, 0.75], dtype=torch.float64)
+    theirs = torch.distributions.Dirichlet(a).log_prob(x)
+    torch.testing.assert_close(Dirichlet(a).log_prob(x), theirs, rtol=1e-12, atol=1e-12)

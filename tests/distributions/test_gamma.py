@@ -145,3 +145,11 @@ def test_the_gradient_of_a_mean_is_unbiased():
     per_sample = 2 * z.detach() * Gamma(a.detach(), 2.0).velocity(z.detach())["concentration"]
     error = float(per_sample.std()) / 200
     assert float(slopes) / 40_000 == pytest.approx((2 * 0.7 + 1) / 4, abs=5 * error)
+
+
+def test_the_density_at_zero_is_that_of_torch():
+    a = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    zero = torch.zeros(3, dtype=torch.float64)
+    theirs = torch.distributions.Gamma(a, 3.0).log_prob(zero)
+    torch.testing.assert_close(Gamma(a, 3.0).log_prob(zero), theirs, rtol=1e-12, atol=1e-12)
+    assert bool(torch.isfinite(Gamma(a, 3.0).velocity(zero)["concentration"]).all())

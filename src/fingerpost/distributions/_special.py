@@ -124,6 +124,12 @@ def digamma_difference(a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
+def at_the_end(x: Tensor, a: Tensor) -> Tensor:
+    """What x^(a−1) adds to a logarithm at x = 0 once x is replaced by the smallest number: ±∞ unless a = 1, and 0 inside."""
+    infinite = torch.where(a < 1, torch.inf, -torch.inf)
+    return torch.where((x == 0) & (a != 1), infinite, 0.0)
+
+
 class _Log1pMinus(torch.autograd.Function):
     """log(1 + x) − x for |x| < ½, with −x/(1 + x) as derivative."""
 

@@ -13,7 +13,12 @@ from fingerpost.distributions._draws import log_gamma_draw
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._incomplete_beta import beta_cdf, beta_log_density, beta_velocity
 from fingerpost.distributions._law import Law
-from fingerpost.distributions._special import HALF_LOG_TWO_PI, digamma_remainder, stirling_remainder
+from fingerpost.distributions._special import (
+    HALF_LOG_TWO_PI,
+    at_the_end,
+    digamma_remainder,
+    stirling_remainder,
+)
 from fingerpost.distributions.base import AbstractImplicit
 
 
@@ -35,7 +40,7 @@ def _velocity(z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_prob(z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor]:
-    return (beta_log_density(*_both(z), a, b),)
+    return (beta_log_density(*_both(z), a, b) + at_the_end(z, a) + at_the_end(1 - z, b),)
 
 
 def _entropy(a: Tensor, b: Tensor) -> tuple[Tensor]:

@@ -15,6 +15,7 @@ from fingerpost.distributions._incomplete_beta import beta_velocity
 from fingerpost.distributions._law import Law
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
+    at_the_end,
     digamma_remainder,
     log1p_minus,
     stirling_remainder,
@@ -37,7 +38,7 @@ def _term(x: Tensor, a: Tensor, total: Tensor) -> tuple[Tensor]:
     """(a − 1) log x − log Γ(a) and what makes it small: see `Dirichlet.log_prob`."""
     log = x.clamp(min=torch.finfo(x.dtype).tiny).log()
     fall = a * log1p_minus((x * total - a) / a, log + (total / a).log())
-    return (fall - log + 0.5 * a.log() - stirling_remainder(a),)
+    return (fall - log + 0.5 * a.log() - stirling_remainder(a) + at_the_end(x, a),)
 
 
 def _remainders(a: Tensor) -> tuple[Tensor, Tensor]:

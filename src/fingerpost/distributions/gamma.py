@@ -10,7 +10,12 @@ from torch import Tensor
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._incomplete_gamma import gamma_cdf, gamma_log_density, gamma_velocity
 from fingerpost.distributions._law import Law
-from fingerpost.distributions._special import HALF_LOG_TWO_PI, digamma_remainder, stirling_remainder
+from fingerpost.distributions._special import (
+    HALF_LOG_TWO_PI,
+    at_the_end,
+    digamma_remainder,
+    stirling_remainder,
+)
 from fingerpost.distributions.base import AbstractImplicit
 
 
@@ -29,7 +34,9 @@ def _standardized(z: Tensor, rate: Tensor) -> Tensor:
 
 
 def _log_prob(z: Tensor, a: Tensor, rate: Tensor) -> tuple[Tensor]:
-    return (gamma_log_density(z * rate, a, z.log() + rate.log()) + rate.log(),)
+    inside = z.clamp(min=torch.finfo(z.dtype).tiny)
+    found = gamma_log_density(inside * rate, a, inside.log() + rate.log()) + rate.log()
+    return (found + at_the_end(z, a),)
 
 
 def _entropy(a: Tensor, rate: Tensor) -> tuple[Tensor]:
@@ -93,7 +100,8 @@ class Gamma(AbstractImplicit, torch.distributions.Gamma):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log p(value), of the shape that value and batch broadcast to."""
-        value = torch.as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)
+        if not isinstance(value, Tensor):
+            value = torch.as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)
         if self._validate_args:
             self._validate_sample(value)
         return _LOG_PROB(value, self.concentration, self.rate)[0]
