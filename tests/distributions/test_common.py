@@ -345,3 +345,29 @@ def test_kl_to_itself_is_zero_and_to_another_is_the_integral(case):
     torch.testing.assert_close(itself, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-9)
     expected = expectation(first, lambda z: first.log_prob(z) - second.log_prob(z))
     torch.testing.assert_close(other, expected, rtol=1e-5, atol=1e-8)
+
+
+@ON_THE_LINE
+def test_hessians_by_every_pair_of_modes_agree_and_leave_no_graph_behind(case):
+    """Forward over forward is where torch drops a derivative without a word; see `_tracked`."""
+    parameters = {key: x.detach() for key, x in case.tensors().items()}
+    name = list(parameters)[-1]
+    options = {"order": 2} if case.name == "MixtureSameFamily" else {}
+
+    def loss(x):
+        torch.manual_seed(5)
+        distribution = case.of({**parameters, name: x}, validate_args=False, **options)
+        return distribution.rsample((4,)).square().sum() + distribution.log_prob(value).sum()
+
+    value = draws(case, 2)
+    point = parameters[name]
+    forward = lambda f: torch.func.jacfwd(f, randomness="same")  # noqa: E731
+    found = [
+        forward(forward(loss))(point),
+        forward(torch.func.jacrev(loss))(point),
+        torch.func.jacrev(torch.func.jacrev(loss))(point),
+    ]
+    plain = torch.autograd.functional.hessian(loss, point)
+    for hessian in found:
+        assert not hessian.requires_grad
+        torch.testing.assert_close(hessian, plain, rtol=1e-9, atol=1e-9)

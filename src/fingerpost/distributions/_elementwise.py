@@ -113,9 +113,10 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(op: Elementwise, *inputs: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore
         dtype = common_dtype(inputs)
-        # Detached: a value that depends on a parameter would otherwise pass its own derivative on to that parameter again.
+        # Detached: a value that depends on a parameter would otherwise pass its own derivative on to that parameter again,
+        # and the graph of a kernel would outlive the call.
         plain = (x.detach().double() for x in inputs)
-        outputs = op.kernel(*plain)
+        outputs = tuple(output.detach() for output in op.kernel(*plain))
         if op.finite:
             largest = torch.finfo(dtype).max
             outputs = [output.clamp(-largest, largest) for output in outputs]
