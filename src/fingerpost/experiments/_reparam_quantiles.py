@@ -122,7 +122,7 @@ class Path:
 
     def derivative(self, values: list[Array], index: int) -> Array:
         """∂z/∂θ of one parameter."""
-        step = 2e-3 * np.maximum(np.abs(values[index]), 0.25)
+        step = 6e-4 * np.maximum(np.abs(values[index]), 0.25)
         ends = []
         for shift in (-2, -1, 1, 2):
             moved = list(values)
@@ -309,10 +309,10 @@ SUBJECTS = (
             {f"{name}_{k}": ends for k in range(3) for name, ends in
              {"logits": (-1.0, 1.0), "loc": (2.0 * k - 3.0, 2.0 * k - 1.0), "scale": (0.5, 1.5)}.items()},
             _make_mixture, _mixture, _log_mixture, _line),
-    Subject("ImplicitReparam of Gumbel, cdf", _PLACES,
+    Subject("wrapped Gumbel, by cdf", _PLACES,
             lambda **p: distributions.ImplicitReparam(torch.distributions.Gumbel(**p)), _gumbel,
             lambda z, loc, scale: -(z - loc) / scale - torch.exp(((loc - z) / scale).clamp(max=700)), _line),
-    Subject("ImplicitReparam of Gamma, score", {"concentration": (0.4, 6.0), "rate": (0.5, 2.0)},
+    Subject("wrapped Gamma, by score", {"concentration": (0.4, 6.0), "rate": (0.5, 2.0)},
             lambda **p: distributions.ImplicitReparam(torch.distributions.Gamma(**p), "score"), _gamma,
             lambda z, concentration, rate: (concentration - 1) * z.log() - rate * z, _half, slow=True),
 )  # fmt: skip
