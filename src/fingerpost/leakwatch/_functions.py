@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import gc
 import inspect
 import linecache
@@ -38,7 +39,7 @@ class FunctionWatch:
     """
 
     def __init__(self) -> None:
-        self._direct = -1
+        self._direct: tuple[int, ...] = ()
         self._suspects: dict[type, dict[str, tuple[str, int]]] = {}
         self._leaks: dict[tuple[type, str], Leak] = {}
         self._counted: set[tuple[int, str]] = set()
@@ -72,14 +73,9 @@ class FunctionWatch:
                 yield from self._rings(node)
 
     def _refresh(self) -> None:
-        direct = len(torch.autograd.Function.__subclasses__())
+        direct = tuple(map(id, torch.autograd.Function.__subclasses__()))
         if direct != self._direct:
-            self._direct = direct
-            self._suspects = {
-                kind._backward_cls: stores  # type: ignore[attr-defined]
-                for kind in _subclasses(torch.autograd.Function)
-                if not kind.__module__.startswith("torch.") and (stores := _stores(kind))
-            }
+            self._direct, self._suspects = direct, _suspects(direct)
 
     def _rings(self, node: Any) -> Iterator[Leak]:
         number = node._sequence_nr()
@@ -109,6 +105,16 @@ class FunctionWatch:
                 "ctx.save_for_backward(…) for outputs: it keeps a copy without history", "ctx",
             )  # fmt: skip
         return self._leaks[key]
+
+
+@functools.lru_cache(maxsize=1)
+def _suspects(direct: tuple[int, ...]) -> dict[type, dict[str, tuple[str, int]]]:
+    """The nodes' classes of Functions that set attributes; anew when there are other Functions than before."""
+    return {
+        kind._backward_cls: stores  # type: ignore[attr-defined]
+        for kind in _subclasses(torch.autograd.Function)
+        if not kind.__module__.startswith("torch.") and (stores := _stores(kind))
+    }
 
 
 def _subclasses(kind: type) -> Iterator[type]:
