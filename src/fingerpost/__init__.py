@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fingerpost import audit, credit, distributions, experiments, flow, lab, leakwatch, ode
+    from fingerpost import audit, credit, distributions, experiments, flow, lab, leakwatch, ode, spectral
 
-__all__ = ["__version__", "audit", "credit", "distributions", "experiments", "flow", "lab", "leakwatch", "ode"]
+__all__ = [
+    "__version__",
+    "audit",
+    "credit",
+    "distributions",
+    "experiments",
+    "flow",
+    "lab",
+    "leakwatch",
+    "ode",
+    "spectral",
+]
 
 
 def __getattr__(name: str) -> Any:
