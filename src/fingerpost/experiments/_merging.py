@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -51,6 +51,10 @@ class Merged:
         """Log density of J given e, of shape (…, m)."""
         gap = (e * e - self.mean) / self.error
         return -0.5 * gap * gap - self.error.log() - 0.5 * math.log(2 * math.pi)
+
+    def widened(self, share: Tensor) -> Merged:
+        """With errors that grow by a share of the intensity, as where scales are not known yet."""
+        return replace(self, error=torch.hypot(self.error, share * self.mean))
 
     def of(self, rows: Tensor) -> Merged:
         """Some of the reflections."""

@@ -26,6 +26,7 @@ CARELESS = "Dalton, Greisman and Hekstra 2022, https://doi.org/10.1038/s41467-02
 KINDS = {False: "acentric", True: "centric"}
 
 AUDIT_DRAWS = 16
+VARIATION = 0.3  # how much frames are thought to differ in brightness before any is known
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,9 @@ def _train(config: Config, run: Run, model: Any, step: Callable[..., Any]) -> di
 def _learn_scales(config: Config, run: Run, setting: Any) -> Any:
     """Amplitudes and the frames' scales together, as a merging program has to."""
     merged = merging.merge(setting.reflections, setting.seen, torch.ones_like(setting.seen.scale))
-    model = merging.Surrogate(merging.KINDS[0], merged, len(setting.seen.scale))
+    times = torch.bincount(setting.seen.reflection, minlength=len(merged.mean))
+    guess = merged.widened(VARIATION / times.sqrt())
+    model = merging.Surrogate(merging.KINDS[0], guess, len(setting.seen.scale))
 
     def step(model: Any, _: Any) -> Mapping[str, Any]:
         loss = -merging.scaled_elbo(model, merged, setting.seen, config.samples, config.frames)
