@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
 
-__all__: list[Any] = []
+__all__ = [
+    "CoordinateMLP",
+    "NTKLinear",
+]
