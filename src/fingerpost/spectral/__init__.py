@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from fingerpost.spectral.dynamics import Modes, max_learning_rate, modes, predict
+from fingerpost.spectral.images import (
+    ImageFit,
+    PixelSplit,
+    fit_image,
+    pixel_centres,
+    psnr,
+    read_image,
+    render,
+    split_pixels,
+)
+from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
 from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
 
 __all__ = [
     "CoordinateMLP",
+    "ImageFit",
     "Modes",
+    "FourierFeatures",
     "NTKLinear",
+    "NyquistWarning",
+    "PixelSplit",
+    "fit_image",
     "max_learning_rate",
     "modes",
+    "pixel_centres",
     "predict",
+    "psnr",
+    "read_image",
+    "render",
+    "split_pixels",
 ]
