@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fingerpost.spectral.dynamics import Modes, max_learning_rate, modes, predict
+from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
 from fingerpost.spectral.images import (
     ImageFit,
     PixelSplit,
@@ -13,14 +14,13 @@ from fingerpost.spectral.images import (
     render,
     split_pixels,
 )
-from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
 from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
 
 __all__ = [
     "CoordinateMLP",
+    "FourierFeatures",
     "ImageFit",
     "Modes",
-    "FourierFeatures",
     "NTKLinear",
     "NyquistWarning",
     "PixelSplit",
