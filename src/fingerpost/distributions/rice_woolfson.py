@@ -51,8 +51,8 @@ class RiceWoolfson(AbstractNoncentral):
     """`FoldedNormal(loc, scale)` where `centric` holds and `Rice(loc, scale)` elsewhere.
 
     Both are the distribution of a structure-factor amplitude |F| around a calculated one: a centric F lies on a line of the
-    complex plane, an acentric one anywhere (Sim, 1959, https://doi.org/10.1107/S0365110X59002614; Woolfson, 1956,
-    https://doi.org/10.1107/S0365110X56002242). With loc = 0 they are Wilson's priors.
+    complex plane, an acentric one anywhere (Sim, 1959, Acta Cryst. 12, 813; Woolfson, 1956, Acta Cryst. 9, 804).
+    With loc = 0 they are Wilson's priors.
 
     Args:
       loc: ν ≥ 0.

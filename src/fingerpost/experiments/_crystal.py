@@ -22,7 +22,7 @@ class SpaceGroup:
 
     A rotation maps the structure factor as F(h) = F(Rᵀh) exp(2πi h·t): where Rᵀh = −h, F lies on a line through 0 (centric);
     where Rᵀh = h, operations add up (the multiplicity ε) or, if h·t is no integer, cancel (an absence). International
-    Tables for Crystallography B, 1.4 (https://doi.org/10.1107/97809553602060000758).
+    Tables for Crystallography B, chapter 1.4 (https://it.iucr.org/B/).
 
     Args:
       rotations: Integer matrices (n, 3, 3), the identity included.
