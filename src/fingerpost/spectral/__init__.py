@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fingerpost.spectral.analytic import relu_nngp, relu_ntk
 from fingerpost.spectral.dynamics import Modes, max_learning_rate, modes, predict
 from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
 from fingerpost.spectral.images import (
@@ -31,6 +32,8 @@ __all__ = [
     "predict",
     "psnr",
     "read_image",
+    "relu_nngp",
+    "relu_ntk",
     "render",
     "split_pixels",
 ]

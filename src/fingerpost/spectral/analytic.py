@@ -1,0 +1,157 @@
+"""Tangent and covariance kernels of infinitely wide ReLU networks, in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
+from fingerpost.spectral._relu_recursion import dense, relu_kernels
+
+_BLOCK = 2**21
+"""Pairs of points at a time."""
+
+
+def relu_ntk(
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    depth: int,
+    weight_std: float = math.sqrt(2.0),
+    bias_std: float = 0.1,
+    output_scale: float = 1.0,
+    encoding: nn.Module | None = None,
+) -> Tensor:
+    r"""The neural tangent kernel of an infinitely wide ReLU network in the NTK parametrization.
+
+    $\Theta_1 = S_1$, $\Theta_{l+1} = S_{l+1} + \sigma_W^2\,\Theta_l\,\frac{\pi-\theta_l}{2\pi}$ with the covariances S and
+    angles θ of the pre-activations (Jacot et al. 2018, theorem 1, https://arxiv.org/abs/1806.07572; Lee et al. 2019,
+    https://arxiv.org/abs/1902.06720, appendix E). It is the limit of `empirical_ntk` of
+    `CoordinateMLP(…, parametrization="ntk")` with the same settings, for one output. Float32 is right to 1e-6 of the larger
+    diagonal entry, near coincident points too: what vanishes there is carried by itself (`_relu_recursion`).
+
+    Args:
+      x1: Points, shape (n₁, d), floating; half precision is computed in float32.
+      x2: Points, shape (n₂, d); None takes x1.
+      depth: Hidden layers.
+      weight_std: σ_W of every layer.
+      bias_std: σ_b of every layer; 0 for a network without biases.
+      output_scale: α; the kernel carries α².
+      encoding: Applied to both, such as `FourierFeatures`; its width is the first layer's fan-in.
+
+    Returns:
+      Shape (n₁, n₂).
+
+    Raises:
+      ShapeError: If points are not (n, d), or d differs.
+      InvalidTypeError: If points are not floating tensors of one dtype.
+      InvalidValueError: If a coordinate is not finite, depth below 1, or a scale negative.
+      NumericalError: If the kernel overflows.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> relu_ntk(x, depth=1, bias_std=0.0)
+    tensor([[2.0000, 0.3183],
+            [0.3183, 2.0000]], dtype=torch.float64)
+    """
+    _, ntk = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, 1)
+    return ntk
+
+
+def relu_nngp(
+    x1: Tensor,
+    x2: Tensor | None = None,
+    *,
+    depth: int,
+    weight_std: float = math.sqrt(2.0),
+    bias_std: float = 0.1,
+    output_scale: float = 1.0,
+    encoding: nn.Module | None = None,
+) -> Tensor:
+    r"""The covariance of an infinitely wide ReLU network's outputs at the start of training.
+
+    $S_{l+1} = \frac{\sigma_W^2}{2\pi}\left(\sqrt{q_1q_2}\sin\theta_l + (\pi-\theta_l) S_l\right) + \sigma_b^2$ (Cho and Saul
+    2009, https://papers.nips.cc/paper/3628; Lee et al. 2018, https://arxiv.org/abs/1711.00165). Arguments, errors and
+    accuracy as for `relu_ntk`; it holds in both parametrizations.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> relu_nngp(x, depth=1, bias_std=0.0)
+    tensor([[1.0000, 0.3183],
+            [0.3183, 1.0000]], dtype=torch.float64)
+    """
+    nngp, _ = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, 0)
+    return nngp
+
+
+def _blocks(
+    x1: Tensor,
+    x2: Tensor | None,
+    depth: int,
+    weight_std: float,
+    bias_std: float,
+    output_scale: float,
+    encoding: nn.Module | None,
+    wanted: int,
+) -> tuple[Tensor, Tensor]:
+    """Both kernels, rows of x1 a block at a time; the one that is not wanted stays empty."""
+    check_recursion(depth, weight_std, bias_std, output_scale)
+    first = _points(x1, "x1", encoding)
+    second = first if x2 is None else _points(x2, "x2", encoding)
+    if first.shape[1] != second.shape[1]:
+        raise ShapeError(
+            f"x1 has shape {tuple(x1.shape)} and x2 {tuple(second.shape)}; expected as many columns"
+        )
+    if first.dtype != second.dtype:
+        raise InvalidTypeError(f"x1 is {first.dtype} and x2 {second.dtype}; expected one dtype")
+    out: list[list[Tensor]] = [[], []]
+    for rows in first.split(max(1, _BLOCK // len(second))):
+        both = _pairs(rows, second, depth, weight_std, bias_std)
+        out[wanted].append(output_scale**2 * both[wanted])
+    whole = [torch.cat(parts) if parts else first.new_empty(0) for parts in out]
+    if not torch.isfinite(whole[wanted].sum()):
+        raise NumericalError(
+            f"the kernel overflows {first.dtype} at depth {depth}; scale the inputs down, or use float64"
+        )
+    return whole[0], whole[1]
+
+
+def _pairs(x: Tensor, y: Tensor, depth: int, weight_std: float, bias_std: float) -> tuple[Tensor, Tensor]:
+    x_norm, y_norm = x.norm(dim=1)[:, None], y.norm(dim=1)[None]
+    gap = _distances(x, y).square()
+    u, v = (z / z.norm(dim=1, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny) for z in (x, y))
+    sine = _distances(u, v) * _distances(u, -v) / 2  # of chords: no 1 − cos², which loses small angles
+    determinant = (x_norm * y_norm * sine).square()
+    squares = x_norm.square(), y_norm.square()
+    first = dense(*squares, determinant, gap, x.shape[1], weight_std, bias_std)
+    return relu_kernels(first, depth, weight_std, bias_std)
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _points(x: Tensor, name: str, encoding: Callable[[Tensor], Tensor] | None) -> Tensor:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise InvalidTypeError(f"{name} is {found}; expected a floating-point tensor of shape (n, d)")
+    if x.ndim != 2 or not x.numel():
+        raise ShapeError(f"{name} has shape {tuple(x.shape)}; expected (n, d) with n ≥ 1: one point a row")
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    with torch.no_grad():
+        features = x.detach() if encoding is None else encoding(x.detach())
+    if not torch.isfinite(features).all():
+        raise InvalidValueError(f"{name} has NaN or infinite values; drop or impute them first")
+    return features
+
+
+def check_recursion(depth: int, weight_std: float, bias_std: float, output_scale: float) -> None:
+    """Raises InvalidValueError unless depth is a whole number from 1 on and the scales are finite and not negative."""
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise InvalidValueError(f"depth is {depth!r}; expected the number of hidden layers, at least 1")
+    scales = {"weight_std": weight_std, "bias_std": bias_std, "output_scale": output_scale}
+    for name, value in scales.items():
+        if not 0 <= value < math.inf:
+            raise InvalidValueError(f"{name} is {value}; expected a finite number, 0 or more")
