@@ -192,6 +192,11 @@ def test_equation_3_as_printed_is_the_case_without_initial_output():
     close(predict(K, model.y, 30, 0.01, K_test=K_test, time="flow"), printed)
 
 
+def test_a_time_that_float32_does_not_hold_keeps_its_digits():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert float(predict(one, one[0], 0.1, 1.0, time="flow")) == pytest.approx(-math.expm1(-0.1), rel=1e-15)
+
+
 def test_outputs_have_the_labels_dtype_and_inputs_stay_as_they_were():
     K = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64, requires_grad=True)
     y = torch.ones(2, dtype=torch.float32)
@@ -276,7 +281,10 @@ def test_above_the_limit_the_linear_theory_is_followed_with_a_warning_that_names
         predict(K, y, 21, limit, f0, loss="mse")
     with pytest.raises(InvalidValueError, match="no limit"):
         predict(K, y, math.inf, 1.5 * limit, f0, loss="mse")
-    with pytest.warns(UserWarning), pytest.raises(NumericalError, match="overflowed at t = 100000"):
+    with (
+        pytest.warns(UserWarning, match="stable limit"),
+        pytest.raises(NumericalError, match="overflowed at t = 100000"),
+    ):
         predict(K, y, torch.tensor([1, 10**5, 10**6]), 1.5 * limit, f0, loss="mse")
 
 

@@ -16,11 +16,13 @@ from fingerpost.spectral.images import (
     split_pixels,
 )
 from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
+from fingerpost.spectral.regressor import KernelRegressor
 
 __all__ = [
     "CoordinateMLP",
     "FourierFeatures",
     "ImageFit",
+    "KernelRegressor",
     "Modes",
     "NTKLinear",
     "NyquistWarning",

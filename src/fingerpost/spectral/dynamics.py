@@ -206,7 +206,7 @@ def predict(
         if test is None:
             factors, basis = _learned(values, times, step, time), vectors
         else:
-            factors, basis = _phi(values, times, step, time), test[k] @ vectors
+            factors, basis = learned_over_value(values, times, step, time), test[k] @ vectors
         parts.append(basis @ (factors[..., None] * coefficients))
     change = torch.cat(parts, -1).reshape(*times.shape, *begin.shape)
     return _finished(begin + change, times, y)
@@ -246,7 +246,7 @@ def _log_factor(x: Tensor) -> Tensor:
     return torch.where(x < 1, torch.log1p(-x.clamp(max=1.0)), torch.log1p((x - 2).clamp(min=-1.0)))
 
 
-def _phi(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
+def learned_over_value(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
     """φ(λ), shape (*times, k); at λ = 0 it is ηt, and 0 at infinity, as the pseudo-inverse has it."""
     smallest = torch.finfo(values.dtype).eps * len(values) * values[0]
     ratio = _learned(values, times, step, time) / torch.where(values > 0, values, 1.0)
@@ -284,7 +284,7 @@ def _warn_or_refuse(product: float, learning_rate: float, times: Tensor) -> None
 
 
 def _times(t: float | Tensor, time: str) -> Tensor:
-    times = torch.as_tensor(t).detach().to(torch.float64)
+    times = torch.as_tensor(t, dtype=torch.float64).detach()  # at once: a float must not pass through float32
     if bool(torch.isnan(times).any()) or bool((times < 0).any()):
         raise InvalidValueError(f"t holds {float(times.min()):g}; times are 0 or more")
     finite = times[torch.isfinite(times)]
