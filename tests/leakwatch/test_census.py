@@ -138,3 +138,14 @@ def test_what_the_collector_can_free_is_not_counted():
     found = census()
     assert (found.orphans, found.in_use) == ((), 0)
     assert str(found) == "census: 0 orphans, 0 B; 0 rings in use"
+
+
+def test_a_view_that_torch_refuses_to_differentiate_does_not_stop_the_census():
+    bench = Bench()
+    x = bench.linear(bench.data)
+    with torch.no_grad():
+        row = x[0]
+    x += 1
+    with pytest.raises(RuntimeError, match="created in no_grad mode"):
+        _ = row.grad_fn
+    assert census().orphans == ()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fingerpost.errors import FingerpostError, InvalidTypeError, InvalidValueError
-from fingerpost.leakwatch import LeakError, LeakGuard, LeakWarning, _graph, _guard, corpus
+from fingerpost.leakwatch import LeakError, LeakGuard, LeakWarning, _graph, _guard, census, corpus
 from fingerpost.leakwatch.corpus import FORMS, HARMLESS, LEAKING, Bench
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -241,6 +241,24 @@ def test_a_sequence_written_into_one_buffer_reads_each_node_once(monkeypatch):
 
     short, long = sequence(20), sequence(40)
     assert long <= 2.2 * short
+
+
+def test_a_ring_through_two_tensors_that_save_each_other_is_found():
+    weight = torch.ones(3, requires_grad=True)
+    with LeakGuard("record") as guard:
+        p, q = weight * 2, weight * 3
+        from_p, from_q = p.sin(), q.sin()
+        p += from_q
+        assert guard.report.leaks == []
+        q += from_p
+    [leak] = guard.report.leaks
+    assert leak.source == "q += from_p"
+    references = [weakref.ref(p), weakref.ref(q)]
+    del p, q, from_p, from_q
+    gc.collect()
+    assert [reference() is not None for reference in references] == [True, True]
+    census().release()
+    assert [reference() is not None for reference in references] == [False, False]
 
 
 def test_hooks_on_saved_tensors_decide_what_is_held():

@@ -94,7 +94,7 @@ class Census:
         for reference in references:
             view = reference()
             if view is not None:
-                _ = view.grad_fn
+                _node(view)
 
     def __str__(self) -> str:
         many = "" if len(self.orphans) == 1 else "s"
@@ -185,7 +185,7 @@ class _Picture:
         orphaned: set[int] = set()
         for part in self._components():
             if not part & reached:
-                found += [orphan for number in sorted(part) if (orphan := self._orphan(self.items[number]))]
+                found += self._orphans(part)
                 orphaned |= part
             else:
                 in_use += 1
@@ -194,10 +194,19 @@ class _Picture:
         self.bytes_of_orphans = sum(size for storage, size in sizes.items() if storage not in taken)
         return tuple(found), in_use
 
-    def _orphan(self, item: Any) -> Orphan | None:
-        if not isinstance(item, torch.Tensor) or item._base is not None or item.grad_fn is None:
+    def _orphans(self, part: set[int]) -> list[Orphan]:
+        """The tensors of a part whose own edges lead back to them; where there is none, one that leads through others."""
+        items = [self.items[number] for number in sorted(part)]
+        tensors = [item for item in items if isinstance(item, torch.Tensor) and item._base is None]
+        direct = [orphan for tensor in tensors if (orphan := self._orphan(tensor, through=False))]
+        if direct:
+            return direct
+        return [orphan for tensor in tensors if (orphan := self._orphan(tensor, through=True))][:1]
+
+    def _orphan(self, item: torch.Tensor, through: bool) -> Orphan | None:
+        if item.grad_fn is None:
             return None
-        ring = search(item, item.grad_fn, -1)
+        ring = search(item, item.grad_fn, -1, through=through)
         if ring is None and id(item) not in map(id, hidden_rings()):
             return None
         nodes = ring.nodes if ring else (item.grad_fn,)
@@ -310,14 +319,22 @@ def _on_ctx(node: Any) -> Iterator[torch.Tensor]:
             yield from (tensor for _, tensor in tensors_in("", value))
 
 
+def _node(tensor: torch.Tensor) -> Any:
+    """The node of a tensor. Of a view this may make a new one, which leads where the base leads: no ring comes of it."""
+    try:
+        return tensor.grad_fn
+    except RuntimeError:  # torch refuses views that were made without gradients, once their base has one
+        return None
+
+
 def _following(item: Any) -> Iterator[Any]:
     """What an item keeps alive: a tensor its base and its node, a node its tensors and the nodes behind it."""
     if isinstance(item, torch.Tensor):
         if item._base is not None:
             yield item._base
-        # Of a view this may make a new node, which leads where the base leads: no ring comes of it.
-        if item.grad_fn is not None:
-            yield item.grad_fn
+        node = _node(item)
+        if node is not None:
+            yield node
         return
     for _, tensor in held(item):
         yield tensor

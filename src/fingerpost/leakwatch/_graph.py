@@ -145,18 +145,28 @@ def find_ring(owner: torch.Tensor, floor: int = -1) -> Ring | None:
     return search(owner, owner.grad_fn, floor)
 
 
-def search(owner: torch.Tensor, start: Any, floor: int, verified: int = -1) -> Ring | None:
-    """As `find_ring`, from any node, without what is behind the node whose number is `verified`."""
+def search(
+    owner: torch.Tensor, start: Any, floor: int, verified: int = -1, through: bool = True
+) -> Ring | None:
+    """As `find_ring`, from any node, without what is behind the node whose number is `verified`.
+
+    The way goes along edges, and through tensors that a node holds and that were changed after it saved them: their
+    present node is none that the edges lead to. With `through` false it goes along edges alone.
+    """
     if start is None:
         return None
     before: dict[Any, Any] = {start: None}
     waiting = [start]
     while waiting:
         node = waiting.pop()
+        ahead = [following for following, _ in node.next_functions]
         for slot, tensor in held(node):
-            if tensor is owner or tensor._base is owner:
+            base = root(tensor)
+            if base is owner:
                 return Ring(_way(before, node), slot, tensor is not owner)
-        for following, _ in node.next_functions:
+            if through:
+                ahead.append(base.grad_fn)
+        for following in ahead:
             if following is None or following in before:
                 continue
             number = following._sequence_nr()
@@ -210,12 +220,14 @@ class Examined:
         self._nodes.add(start._sequence_nr())
         while waiting:
             node = waiting.pop()
+            ahead = [following for following, _ in node.next_functions]
             for slot, tensor in held(node):
-                base = tensor._base
-                if tensor is owner or base is owner:
-                    return Ring(_way(before, node), slot, base is owner)
-                self._held.add(id(tensor if base is None else base))
-            for following, _ in node.next_functions:
+                base = root(tensor)
+                if base is owner:
+                    return Ring(_way(before, node), slot, tensor is not owner)
+                self._held.add(id(base))
+                ahead.append(base.grad_fn)
+            for following in ahead:
                 if following is None or following in before:
                     continue
                 number = following._sequence_nr()
