@@ -91,8 +91,11 @@ def log_density(k: Number, x: Number, ratio: Number) -> Number:
 def _tails(k: Number, x: Number, ratio: Number) -> tuple[Number, Number]:
     """F and 1 − F at scale 1: by error functions for k = 1, else the smaller one by an integral of the density."""
     if k == 1:
-        sf = (mp.erfc((x - ratio) / mp.sqrt(2)) + mp.erfc((x + ratio) / mp.sqrt(2))) / 2
-        return (mp.erf((x - ratio) / mp.sqrt(2)) + mp.erf((x + ratio) / mp.sqrt(2))) / 2, sf
+        far, near = (x + ratio) / mp.sqrt(2), (x - ratio) / mp.sqrt(2)
+        sf = (mp.erfc(near) + mp.erfc(far)) / 2
+        if near < 0:  # a difference of error functions, which are 1 − …, would be 0 far below loc
+            return (mp.erfc(-near) - mp.erfc(far)) / 2, sf
+        return (mp.erf(near) + mp.erf(far)) / 2, sf
     right = x**2 > ratio**2 + k - 1
     steepness = 1 + abs(x - ratio)
 
