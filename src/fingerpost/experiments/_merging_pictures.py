@@ -120,7 +120,8 @@ def amplitudes(truth: Tensor, found: Mapping[str, Tensor], centric: Tensor) -> A
         for kind, word in KINDS.items():
             rows = centric == kind
             axes.scatter(
-                truth[rows].numpy(), values[rows].numpy(), s=5, color=COLOURS[kind], alpha=0.45, linewidths=0, zorder=2 + kind,
+                truth[rows].numpy(), values[rows].numpy(), s=5, color=COLOURS[kind], alpha=0.45, linewidths=0,
+                rasterized=True, zorder=2 + kind,
             )  # fmt: skip
             axes.scatter([], [], s=40, color=COLOURS[kind], linewidths=0, label=word)  # legible in the legend
         axes.plot([0, 3.5], [0, 3.5], color="#000000", linewidth=1, linestyle="-", zorder=4)
