@@ -272,7 +272,7 @@ def _drawn(errors: np.ndarray) -> np.ndarray:
 
 def _scatter(axes: Any, library: str, x: Any, y: Any) -> Any:
     colour, marker = STYLES[library]
-    return axes.scatter(x, y, s=22, color=colour, marker=marker, alpha=0.6, linewidths=0)
+    return axes.scatter(x, y, s=22, color=colour, marker=marker, alpha=0.6, linewidths=0, rasterized=True)
 
 
 def _decades(axes: Any, x: np.ndarray) -> None:
