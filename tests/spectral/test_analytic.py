@@ -79,6 +79,21 @@ def test_the_mean_kernel_of_wide_networks_is_the_analytic_one(depth):
     assert ((covariance - start).abs() < 4.5 * noise).all()
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_many_coordinates_by_products_give_what_differences_give(dtype, tolerance, monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(12, 100, dtype=torch.float64, generator=generator)
+    scales = f64([0.0, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0])[:, None]
+    near = x[:1] + scales * torch.randn(8, 100, dtype=torch.float64, generator=generator)
+    x = torch.cat([x, near, -near, torch.zeros(1, 100, dtype=torch.float64)]).to(dtype)
+    for bias_std in (0.0, 0.3):
+        monkeypatch.setattr("fingerpost.spectral.analytic._FEW", 64)
+        found = relu_ntk(x, depth=3, bias_std=bias_std)
+        monkeypatch.setattr("fingerpost.spectral.analytic._FEW", 1000)
+        expected = relu_ntk(x.double(), depth=3, bias_std=bias_std)
+        assert (found - expected).abs().max() <= tolerance * expected.max()
+
+
 def test_kernels_of_coincident_and_zero_points_are_finite_and_symmetric():
     x = f64([[0.3, 0.4], [0.3, 0.4], [0.0, 0.0], [-0.3, -0.4]])
     for bias_std in (0.0, 0.1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fingerpost.spectral.analytic import relu_nngp, relu_ntk
 from fingerpost.spectral.dynamics import Modes, max_learning_rate, modes, predict
 from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
+from fingerpost.spectral.grid import GridSolution, StationaryNTK
 from fingerpost.spectral.images import (
     ImageFit,
     PixelSplit,
@@ -21,12 +22,14 @@ from fingerpost.spectral.regressor import KernelRegressor
 __all__ = [
     "CoordinateMLP",
     "FourierFeatures",
+    "GridSolution",
     "ImageFit",
     "KernelRegressor",
     "Modes",
     "NTKLinear",
     "NyquistWarning",
     "PixelSplit",
+    "StationaryNTK",
     "fit_image",
     "max_learning_rate",
     "modes",

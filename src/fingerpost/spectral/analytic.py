@@ -12,7 +12,11 @@ from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalErro
 from fingerpost.spectral._relu_recursion import dense, relu_kernels
 
 _BLOCK = 2**21
-"""Pairs of points at a time."""
+"""Pairs of points, or their coordinates, at a time."""
+_FEW = 64
+"""Up to so many coordinates, differences of all pairs cost less than their products."""
+_NEAR = 1e-5
+"""Squared distances below this share lose digits in a difference of squares: 1e-11 of themselves at the threshold."""
 
 
 def relu_ntk(
@@ -118,14 +122,37 @@ def _blocks(
 
 
 def _pairs(x: Tensor, y: Tensor, depth: int, weight_std: float, bias_std: float) -> tuple[Tensor, Tensor]:
-    x_norm, y_norm = x.norm(dim=1)[:, None], y.norm(dim=1)[None]
-    gap = _distances(x, y).square()
-    u, v = (z / z.norm(dim=1, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny) for z in (x, y))
-    sine = _distances(u, v) * _distances(u, -v) / 2  # of chords: no 1 − cos², which loses small angles
-    determinant = (x_norm * y_norm * sine).square()
-    squares = x_norm.square(), y_norm.square()
-    first = dense(*squares, determinant, gap, x.shape[1], weight_std, bias_std)
+    squares = x.square().sum(1)[:, None], y.square().sum(1)[None]
+    determinant, gap = (_direct if x.shape[1] <= _FEW else _by_gram)(x, y)
+    first = dense(*squares, determinant.to(x.dtype), gap.to(x.dtype), x.shape[1], weight_std, bias_std)
     return relu_kernels(first, depth, weight_std, bias_std)
+
+
+def _direct(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """|x|²|y|² − (x·y)² and |x − y|² of all pairs, without a difference of squares."""
+    lengths = x.norm(dim=1)[:, None] * y.norm(dim=1)[None]
+    u, v = _units(x), _units(y)
+    sine = _distances(u, v) * _distances(u, -v) / 2  # of chords: no 1 − cos², which loses small angles
+    return (lengths * sine).square(), _distances(x, y).square()
+
+
+def _by_gram(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by a product of matrices in float64; pairs that nearly coincide, or are opposite, are made again."""
+    x, y = x.double(), y.double()
+    x_square, y_square, cross = x.square().sum(1)[:, None], y.square().sum(1)[None], x @ y.T
+    determinant, gap = x_square * y_square - cross.square(), x_square + y_square - 2 * cross
+    near = (determinant < _NEAR * x_square * y_square) | (gap < _NEAR * (x_square + y_square))
+    for rows, columns in (part.T for part in near.nonzero().split(max(1, _BLOCK // x.shape[1]))):
+        a, b = x[rows], y[columns]
+        u, v = _units(a), _units(b)
+        sine = (u - v).norm(dim=1) * (u + v).norm(dim=1) / 2
+        determinant[rows, columns] = (a.norm(dim=1) * b.norm(dim=1) * sine).square()
+        gap[rows, columns] = (a - b).square().sum(1)
+    return determinant, gap
+
+
+def _units(x: Tensor) -> Tensor:
+    return x / x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
