@@ -46,7 +46,7 @@ def test_commands_of_later_issues_are_not_listed(command):
     assert "export" not in out.split()
     status, _, err = command("export", "my-run")
     assert status == 2
-    assert "there is no command 'leakwatch'" in err
+    assert "there is no command 'export'" in err
 
 
 def test_version_is_the_packages(command):
