@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Laplace, Normal, TransformedDistribution, VonMises
 
+from fingerpost.distributions._function import signed
 from fingerpost.distributions._guard import is_mapped
 from fingerpost.distributions._partial import value_and_slope
 from fingerpost.distributions._tracked import negative, plus, times
@@ -173,6 +174,7 @@ def density_over(y: Tensor, log_scale: Tensor) -> Tensor:
     return _DensityOver.apply(y, log_scale)  # pyright: ignore[reportReturnType]
 
 
+@signed
 class _NdtrOver(torch.autograd.Function):
     """See `ndtr_over`."""
 
@@ -205,6 +207,7 @@ class _NdtrOver(torch.autograd.Function):
         return _summed(by_y, by_scale)
 
 
+@signed
 class _DensityOver(torch.autograd.Function):
     """See `density_over`."""
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from fingerpost.distributions._function import signed
 from fingerpost.distributions._quadrature import blockwise, flat
 
 Kernel = Callable[..., tuple[Tensor, ...]]
@@ -107,6 +108,7 @@ def _jacobian(kernel: Kernel, wanted: tuple[bool, ...], nested: bool) -> Kernel:
     return jacobian if nested else in_blocks
 
 
+@signed
 class _Apply(torch.autograd.Function):
     """One call of an elementwise function, as autograd and torch.func see it."""
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fingerpost.distributions._function import signed
+
 
 def limited(x: Tensor, orders: int, what: str) -> Tensor:
     """Returns x, whose derivatives beyond `orders` raise, under autograd and every transform of torch.func.
@@ -42,6 +44,7 @@ def is_mapped(x: Tensor) -> bool:
     return False
 
 
+@signed
 class _Limited(torch.autograd.Function):
     """The identity; its covector remembers, through x, what the point depends on."""
 
@@ -68,6 +71,7 @@ class _Limited(torch.autograd.Function):
         return _Carried.apply(tangent, x, ctx.orders - 1, ctx.what)
 
 
+@signed
 class _Carried(torch.autograd.Function):
     """The identity in its first argument, of which `left` more derivatives with respect to anything may be taken."""
 

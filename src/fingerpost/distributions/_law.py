@@ -20,6 +20,7 @@ from fingerpost.distributions._elementwise import (
     primals,
     sum_to,
 )
+from fingerpost.distributions._function import signed
 
 Draw = Callable[..., Tensor]
 """draw(shape, *parameters) → samples of that shape and the parameters' dtype; parameters are plain and broadcast to shape."""
@@ -76,6 +77,7 @@ class Law:
         return total
 
 
+@signed
 class _Sample(torch.autograd.Function):
     """Drawing, and the velocity as its derivative."""
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fingerpost.distributions._function import signed
+
 
 def times(a: Tensor, b: Tensor) -> Tensor:
     """Returns a · b.
@@ -35,6 +37,7 @@ def negative(a: Tensor) -> Tensor:
     return times(a, -torch.ones_like(a))
 
 
+@signed
 class _Times(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -60,6 +63,7 @@ class _Times(torch.autograd.Function):
         return times(by_a, b) if by_b is None else plus(times(by_a, b), times(a, by_b))
 
 
+@signed
 class _Plus(torch.autograd.Function):
     generate_vmap_rule = True
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fingerpost.distributions._function import signed
+
 
 def solve(right: Tensor, q: Tensor, s: Tensor, transpose: bool = False) -> Tensor:
     """Returns N⁻¹ right, or N⁻ᵀ right; linear in `right`, with q and s held.
@@ -38,6 +40,7 @@ def _substitute(right: Tensor, q: Tensor, s: Tensor, transpose: bool) -> Tensor:
     return torch.stack(found[::-1] if transpose else found)
 
 
+@signed
 class _Solve(torch.autograd.Function):
     """`solve` as a linear operator: its derivative is itself, its adjoint the transposed solve."""
 
