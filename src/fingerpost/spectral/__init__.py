@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fingerpost.spectral.analytic import relu_nngp, relu_ntk
 from fingerpost.spectral.dynamics import Modes, max_learning_rate, modes, predict
+from fingerpost.spectral.empirical import empirical_ntk, ntk_matvec
 from fingerpost.spectral.encodings import FourierFeatures, NyquistWarning
 from fingerpost.spectral.grid import GridSolution, StationaryNTK
 from fingerpost.spectral.images import (
@@ -16,6 +17,7 @@ from fingerpost.spectral.images import (
     render,
     split_pixels,
 )
+from fingerpost.spectral.linear import LinearizedModule, linearize
 from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
 from fingerpost.spectral.regressor import KernelRegressor
 
@@ -25,14 +27,18 @@ __all__ = [
     "GridSolution",
     "ImageFit",
     "KernelRegressor",
+    "LinearizedModule",
     "Modes",
     "NTKLinear",
     "NyquistWarning",
     "PixelSplit",
     "StationaryNTK",
+    "empirical_ntk",
     "fit_image",
+    "linearize",
     "max_learning_rate",
     "modes",
+    "ntk_matvec",
     "pixel_centres",
     "predict",
     "psnr",
