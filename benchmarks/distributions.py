@@ -141,7 +141,7 @@ def mixture(quick: bool) -> list[Row]:
     """Factorised mixtures of normals: samples with their gradient, against solving the dense triangular Jacobian."""
     rows = []
     for dimension in (1, 2, 5, 10, 30) if quick else (1, 2, 5, 10, 30, 100):
-        draws, components = max(4, 2048 // dimension), 5
+        draws, components = max(64, 8192 // dimension), 5
         given = [
             torch.randn(components, dtype=torch.float64),
             2 * torch.randn(components, dimension, dtype=torch.float64),
