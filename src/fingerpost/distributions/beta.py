@@ -13,6 +13,7 @@ from fingerpost.distributions._draws import log_gamma_draw
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._incomplete_beta import beta_cdf, beta_log_density, beta_velocity
 from fingerpost.distributions._law import Law
+from fingerpost.distributions._rank import Family
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
     at_the_end,
@@ -52,29 +53,15 @@ def _entropy(a: Tensor, b: Tensor) -> tuple[Tensor]:
     return (spread + curve + 0.5 + 1 / total - 0.5 / a - 0.5 / b,)
 
 
-class _Cdf(torch.autograd.Function):
-    """The incomplete beta function, with p, −p ∂z/∂a and −p ∂z/∂b as its derivatives."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, a: Tensor, b: Tensor) -> Tensor:  # pyright: ignore
-        ctx.save_for_backward(z, a, b)
-        return beta_cdf(*_both(z), a, b)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
-        z, a, b = ctx.saved_tensors
-        flow = grad * beta_log_density(*_both(z), a, b).exp()
-        by_a, by_b = _velocity(z, a, b)
-        return flow, -flow * by_a, -flow * by_b
-
-
-def _cdf(z: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor]:
-    return (_Cdf.apply(*torch.broadcast_tensors(z, a, b)),)  # pyright: ignore[reportReturnType]
-
+_FAMILY = Family(
+    log_density=lambda z, a, b: (beta_log_density(*_both(z), a, b),),
+    velocity=_velocity,
+    rank=lambda z, a, b: (beta_cdf(*_both(z), a, b),),
+)
 
 _LOG_PROB = Elementwise(_log_prob, orders=2, what="the density of a beta distribution")
 _ENTROPY = Elementwise(_entropy, orders=2, what="the entropy of a beta distribution")
-_CDF = Elementwise(_cdf, orders=2, what="the distribution function of a beta distribution")
+_CDF = Elementwise(_FAMILY.cdf, orders=2, what="the distribution function of a beta distribution")
 
 
 class Beta(AbstractImplicit, torch.distributions.Beta):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fingerpost.distributions._elementwise import Elementwise
 from fingerpost.distributions._incomplete_gamma import gamma_cdf, gamma_log_density, gamma_velocity
 from fingerpost.distributions._law import Law
+from fingerpost.distributions._rank import Family
 from fingerpost.distributions._special import (
     HALF_LOG_TWO_PI,
     at_the_end,
@@ -44,24 +43,15 @@ def _entropy(a: Tensor, rate: Tensor) -> tuple[Tensor]:
     return (spread + (a - 1) / (2 * a) + (1 - a) * digamma_remainder(a) - rate.log(),)
 
 
-class _Cdf(torch.autograd.Function):
-    """The incomplete gamma function, with p and −p ∂x/∂a as its derivatives."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(x, a)
-        return gamma_cdf(x, a)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
-        x, a = ctx.saved_tensors
-        flow = grad * gamma_log_density(x, a).exp()
-        return flow, -flow * gamma_velocity(x, a)
+_STANDARD = Family(
+    log_density=lambda x, a: (gamma_log_density(x, a),),
+    velocity=lambda x, a: (gamma_velocity(x, a),),
+    rank=lambda x, a: (gamma_cdf(x, a),),
+)
 
 
-def _cdf(z: Tensor, a: Tensor, rate: Tensor) -> tuple[Tensor]:
-    x, a = torch.broadcast_tensors(_standardized(z, rate), a)
-    return (_Cdf.apply(x, a),)  # pyright: ignore[reportReturnType]
+def _cdf(z: Tensor, a: Tensor, rate: Tensor) -> tuple[Tensor, ...]:
+    return _STANDARD.cdf(_standardized(z, rate), a)
 
 
 _LOG_PROB = Elementwise(_log_prob, orders=2, what="the density of a gamma distribution")

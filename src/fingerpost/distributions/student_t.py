@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from fingerpost.distributions._incomplete_t import (
 )
 from fingerpost.distributions._law import Law
 from fingerpost.distributions._quadrature import blockwise, flat
+from fingerpost.distributions._rank import Family
 from fingerpost.distributions.base import AbstractImplicit
 
 
@@ -49,24 +49,15 @@ def _entropy(df: Tensor, scale: Tensor) -> tuple[Tensor]:
     return (scale.log() + (df + 1) * score_at_zero(df) + 0.5 + 0.5 / df - log_peak(df),)
 
 
-class _Cdf(torch.autograd.Function):
-    """The distribution function, with p and −p ∂t/∂ν as its derivatives."""
-
-    @staticmethod
-    def forward(ctx: Any, t: Tensor, nu: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(t, nu)
-        return t_cdf(t, nu)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
-        t, nu = ctx.saved_tensors
-        flow = grad * t_log_density(t, nu).exp()
-        return flow, -flow * t_velocity(t, nu)
+_STANDARD = Family(
+    log_density=lambda t, df: (t_log_density(t, df),),
+    velocity=lambda t, df: (t_velocity(t, df),),
+    rank=lambda t, df: (t_cdf(t, df),),
+)
 
 
-def _cdf(z: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor]:
-    t, nu = torch.broadcast_tensors((z - loc) / scale, df)
-    return (_Cdf.apply(t, nu),)  # pyright: ignore[reportReturnType]
+def _cdf(z: Tensor, df: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+    return _STANDARD.cdf((z - loc) / scale, df)
 
 
 _LOG_PROB = Elementwise(_log_prob, orders=2, what="the density of a t distribution")
