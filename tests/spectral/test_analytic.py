@@ -94,6 +94,23 @@ def test_many_coordinates_by_products_give_what_differences_give(dtype, toleranc
         assert (found - expected).abs().max() <= tolerance * expected.max()
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_kernel_of_a_width_is_that_of_networks_in_the_standard_parametrization(depth):
+    x = torch.rand(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.5
+    settings = {"depth": depth, "weight_std": 1.2, "bias_std": 0.0}
+    kernels = []
+    for seed in range(60):
+        net = CoordinateMLP(2, 1, 128, generator=torch.Generator().manual_seed(seed), **settings).double()
+        rows = [torch.autograd.grad(value, list(net.parameters()), retain_graph=True) for value in net(x)]
+        J = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+        kernels.append(J @ J.T)
+    expected, found = relu_ntk(x, width=128, **settings), torch.stack(kernels)
+    error = found.std(0) / math.sqrt(60) + 0.01 * expected.abs().max()
+    assert ((found.mean(0) - expected).abs() < 4 * error).all()
+    wider = relu_ntk(x, width=1280, **settings)
+    assert 8 < float(wider[0, 0] / expected[0, 0]) < 10
+
+
 def test_kernels_of_coincident_and_zero_points_are_finite_and_symmetric():
     x = f64([[0.3, 0.4], [0.3, 0.4], [0.0, 0.0], [-0.3, -0.4]])
     for bias_std in (0.0, 0.1):
@@ -117,6 +134,8 @@ X = torch.zeros(3, 2)
 BAD = [
     (lambda: relu_ntk(X, depth=0), InvalidValueError, "depth is 0"),
     (lambda: relu_ntk(X, depth=1.5), InvalidValueError, "depth is 1.5"),
+    (lambda: relu_ntk(X, depth=1, width=0), InvalidValueError, "width is 0"),
+    (lambda: relu_ntk(X, depth=1, width=8, weight_std=0.0), InvalidValueError, "divides by it"),
     (lambda: relu_ntk(X, depth=1, bias_std=-1.0), InvalidValueError, "bias_std is -1.0"),
     (lambda: relu_nngp(X[0], depth=1), ShapeError, r"x1 has shape \(2,\)"),
     (lambda: relu_nngp(X, X[:, :1], depth=1), ShapeError, "as many columns"),

@@ -161,6 +161,14 @@ def test_the_covariance_at_the_start_is_there_too():
     torch.testing.assert_close(K.dense(), dense(K, function=relu_nngp), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["1-D, Gaussian", "2-D, whole turns"])
+def test_the_standard_parametrization_is_there_too(name):
+    K = kernel(name, width=64)
+    x = points(K.shape, K.spacing)
+    expected = relu_ntk(x, encoding=K.encoding, width=64, **SETTINGS)
+    torch.testing.assert_close(K.dense(), expected, rtol=1e-12, atol=1e-11)
+
+
 def test_neighbours_on_a_fine_grid_keep_their_digits():
     """One frequency on 100,000 points: neighbours 6e-5 apart in angle, where 1 − cos has lost nine digits."""
     K = StationaryNTK.on_grid(FourierFeatures.power(math.inf, 2).double(), (100_000,), **SETTINGS)

@@ -10,7 +10,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from fingerpost.spectral._relu_recursion import dense, relu_kernels
+from fingerpost.spectral._relu_recursion import dense, gains, relu_kernels
 from fingerpost.spectral.encodings import FourierFeatures
 
 _NEAR = 1e-3
@@ -28,6 +28,7 @@ class Architecture:
     bias_std: float
     output_scale: float
     kind: str
+    width: int | None = None
 
 
 def kernel_at(
@@ -45,7 +46,8 @@ def kernel_at(
     deficit = _refine(deficit, total, B, weights, lags)
     determinant, gap = deficit * (2 * total - deficit), 2 * deficit
     first = dense(total, total, determinant, gap, encoding.features, network.weight_std, network.bias_std)
-    both = relu_kernels(first, network.depth, network.weight_std, network.bias_std)
+    gain = gains(encoding.features, network.width, network.weight_std, network.bias_std)
+    both = relu_kernels(first, network.depth, network.weight_std, network.bias_std, gain)
     return network.output_scale**2 * both[network.kind == "ntk"]
 
 

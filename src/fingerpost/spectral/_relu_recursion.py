@@ -32,13 +32,37 @@ class Covariance(NamedTuple):
     gap: Tensor
 
 
-def relu_kernels(first: Covariance, depth: int, weight_std: float, bias_std: float) -> tuple[Tensor, Tensor]:
+class Gains(NamedTuple):
+    """What a dense layer's own weights and biases add to the tangent kernel.
+
+    Attributes:
+      first: By how much the first layer's weights count, over those of the NTK parametrization.
+      hidden: The same for all layers after it.
+      bias: What the biases of each layer add.
+    """
+
+    first: float
+    hidden: float
+    bias: float
+
+
+def gains(features: int, width: int | None, weight_std: float, bias_std: float) -> Gains:
+    """Of the NTK parametrization, or of the standard one at a width: there ∂f/∂W lacks the factor σ_W/√n_in."""
+    if width is None:
+        return Gains(1.0, 1.0, bias_std**2)
+    return Gains(features / weight_std**2, width / weight_std**2, 1.0)
+
+
+def relu_kernels(
+    first: Covariance, depth: int, weight_std: float, bias_std: float, gain: Gains
+) -> tuple[Tensor, Tensor]:
     """The covariance and the tangent kernel of the output, from the covariance of the first pre-activations.
 
-    The kernel: Θ₁ = S₁, Θ′ = S′ + σ_W² Θ (π − θ)/2π (Jacot et al. 2018, theorem 1, https://arxiv.org/abs/1806.07572).
+    The kernel: Θ₁ = G₁, Θ′ = G′ + σ_W² Θ (π − θ)/2π, with what the layer's own parameters add: G = S in the NTK
+    parametrization (Jacot et al. 2018, theorem 1, https://arxiv.org/abs/1806.07572).
     """
     half, bias = weight_std**2 / 2, bias_std**2
-    layer, ntk = first, first.cross
+    layer, ntk = first, gain.first * (first.cross - bias) + gain.bias
     for _ in range(depth):
         q1, q2, cross, determinant, gap = layer
         theta = torch.atan2(determinant.clamp(min=0).sqrt(), cross)
@@ -51,7 +75,8 @@ def relu_kernels(first: Covariance, depth: int, weight_std: float, bias_std: flo
             half**2 * (determinant - g * (2 * cross + g)) + bias * gap_next,
             gap_next,
         )
-        ntk = layer.cross + half * ntk * (1 - theta / math.pi)
+        own = gain.hidden * half * (cross + g) + gain.bias
+        ntk = own + half * ntk * (1 - theta / math.pi)
     return layer.cross, ntk
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
-from fingerpost.spectral._relu_recursion import dense, relu_kernels
+from fingerpost.spectral._relu_recursion import dense, gains, relu_kernels
 
 _BLOCK = 2**21
 """Pairs of points, or their coordinates, at a time."""
@@ -28,8 +28,9 @@ def relu_ntk(
     bias_std: float = 0.1,
     output_scale: float = 1.0,
     encoding: nn.Module | None = None,
+    width: int | None = None,
 ) -> Tensor:
-    r"""The neural tangent kernel of an infinitely wide ReLU network in the NTK parametrization.
+    r"""The neural tangent kernel of an wide ReLU network, in the NTK or the standard parametrization.
 
     $\Theta_1 = S_1$, $\Theta_{l+1} = S_{l+1} + \sigma_W^2\,\Theta_l\,\frac{\pi-\theta_l}{2\pi}$ with the covariances S and
     angles θ of the pre-activations (Jacot et al. 2018, theorem 1, https://arxiv.org/abs/1806.07572; Lee et al. 2019,
@@ -45,6 +46,8 @@ def relu_ntk(
       bias_std: σ_b of every layer; 0 for a network without biases.
       output_scale: α; the kernel carries α².
       encoding: Applied to both, such as `FourierFeatures`; its width is the first layer's fan-in.
+      width: Units of a hidden layer in the standard parametrization, where the kernel has no limit and grows with it; trained
+        biases are counted, also at `bias_std` = 0. None is the NTK parametrization.
 
     Returns:
       Shape (n₁, n₂).
@@ -60,7 +63,7 @@ def relu_ntk(
     tensor([[2.0000, 0.3183],
             [0.3183, 2.0000]], dtype=torch.float64)
     """
-    _, ntk = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, 1)
+    _, ntk = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, width, 1)
     return ntk
 
 
@@ -85,7 +88,7 @@ def relu_nngp(
     tensor([[1.0000, 0.3183],
             [0.3183, 1.0000]], dtype=torch.float64)
     """
-    nngp, _ = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, 0)
+    nngp, _ = _blocks(x1, x2, depth, weight_std, bias_std, output_scale, encoding, None, 0)
     return nngp
 
 
@@ -97,10 +100,11 @@ def _blocks(
     bias_std: float,
     output_scale: float,
     encoding: nn.Module | None,
+    width: int | None,
     wanted: int,
 ) -> tuple[Tensor, Tensor]:
     """Both kernels, rows of x1 a block at a time; the one that is not wanted stays empty."""
-    check_recursion(depth, weight_std, bias_std, output_scale)
+    check_recursion(depth, weight_std, bias_std, output_scale, width)
     first = _points(x1, "x1", encoding)
     second = first if x2 is None else _points(x2, "x2", encoding)
     if first.shape[1] != second.shape[1]:
@@ -111,7 +115,7 @@ def _blocks(
         raise InvalidTypeError(f"x1 is {first.dtype} and x2 {second.dtype}; expected one dtype")
     out: list[list[Tensor]] = [[], []]
     for rows in first.split(max(1, _BLOCK // len(second))):
-        both = _pairs(rows, second, depth, weight_std, bias_std)
+        both = _pairs(rows, second, depth, weight_std, bias_std, width)
         out[wanted].append(output_scale**2 * both[wanted])
     whole = [torch.cat(parts) if parts else first.new_empty(0) for parts in out]
     if not torch.isfinite(whole[wanted].sum()):
@@ -121,11 +125,14 @@ def _blocks(
     return whole[0], whole[1]
 
 
-def _pairs(x: Tensor, y: Tensor, depth: int, weight_std: float, bias_std: float) -> tuple[Tensor, Tensor]:
+def _pairs(
+    x: Tensor, y: Tensor, depth: int, weight_std: float, bias_std: float, width: int | None
+) -> tuple[Tensor, Tensor]:
     squares = x.square().sum(1)[:, None], y.square().sum(1)[None]
     determinant, gap = (_direct if x.shape[1] <= _FEW else _by_gram)(x, y)
     first = dense(*squares, determinant.to(x.dtype), gap.to(x.dtype), x.shape[1], weight_std, bias_std)
-    return relu_kernels(first, depth, weight_std, bias_std)
+    gain = gains(x.shape[1], width, weight_std, bias_std)
+    return relu_kernels(first, depth, weight_std, bias_std, gain)
 
 
 def _direct(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,11 +181,16 @@ def _points(x: Tensor, name: str, encoding: Callable[[Tensor], Tensor] | None) -
     return features
 
 
-def check_recursion(depth: int, weight_std: float, bias_std: float, output_scale: float) -> None:
-    """Raises InvalidValueError unless depth is a whole number from 1 on and the scales are finite and not negative."""
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise InvalidValueError(f"depth is {depth!r}; expected the number of hidden layers, at least 1")
+def check_recursion(
+    depth: int, weight_std: float, bias_std: float, output_scale: float, width: int | None = None
+) -> None:
+    """Raises InvalidValueError unless sizes are whole numbers from 1 on and scales are finite and not negative."""
+    for name, value in (("depth", depth), ("width", 1 if width is None else width)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidValueError(f"{name} is {value!r}; expected a whole number of at least 1")
     scales = {"weight_std": weight_std, "bias_std": bias_std, "output_scale": output_scale}
     for name, value in scales.items():
         if not 0 <= value < math.inf:
             raise InvalidValueError(f"{name} is {value}; expected a finite number, 0 or more")
+    if width is not None and weight_std == 0:
+        raise InvalidValueError("weight_std is 0; the standard parametrization divides by it")

@@ -77,6 +77,7 @@ class StationaryNTK:
         output_scale: float = 1.0,
         spacing: Sequence[float] | None = None,
         kind: str = "ntk",
+        width: int | None = None,
     ) -> StationaryNTK:
         """The kernel on points i·h, i = 0…n − 1 along each axis.
 
@@ -89,6 +90,7 @@ class StationaryNTK:
           output_scale: α.
           spacing: Steps h; None takes 1/n, the grid that fills [0, 1). Every second pixel of n has 2/n.
           kind: "ntk", or "nngp" for the covariance at the start.
+          width: Units of a hidden layer in the standard parametrization, as in `relu_ntk`; None is the NTK parametrization.
 
         Raises:
           InvalidTypeError: If the encoding is no `FourierFeatures`: other networks have no stationary kernel.
@@ -103,13 +105,14 @@ class StationaryNTK:
             raise InvalidTypeError(
                 f"encoding is {type(encoding).__name__}; only behind FourierFeatures is the kernel stationary"
             )
-        check_recursion(depth, weight_std, bias_std, output_scale)
+        check_recursion(depth, weight_std, bias_std, output_scale, width)
         known(kind, "kind", ("ntk", "nngp"))
         grid = _grid(shape, encoding.dimension, "shape")
         steps = tuple(1 / n for n in grid) if spacing is None else tuple(float(h) for h in spacing)
         if len(steps) != len(grid) or not all(0 < h < math.inf for h in steps):
             raise InvalidValueError(f"spacing is {steps} for a grid {grid}; expected a positive step an axis")
-        return cls(encoding, grid, steps, Architecture(depth, weight_std, bias_std, output_scale, kind))
+        network = Architecture(depth, weight_std, bias_std, output_scale, kind, width)
+        return cls(encoding, grid, steps, network)
 
     @property
     def circulant(self) -> bool:
