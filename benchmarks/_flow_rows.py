@@ -4,21 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-import _rows
 from _rows import Row
-
-
-def over_base(
-    what: str,
-    case: str,
-    times: dict[str, list[float]],
-    base: str,
-    target: float | None,
-    peer: str | None,
-    note: str,
-) -> Row:
-    """Time over that of `base`; see `_rows.over_base`."""
-    return _rows.over_base(f"flow: {what}", case, times, base, target, peer, note)
 
 
 def distance(

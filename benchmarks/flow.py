@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from _flow_rows import Row, distance, over_base
+from _flow_rows import distance
 from _interleave import environment, interleave
+from _rows import Row, over_base
 from fingerpost._table import Table
 from fingerpost.flow import ExactOT, FlowMLP, Prefetched, cfm_loss, sample, wasserstein2
 
@@ -110,7 +111,7 @@ def steps(quick: bool) -> list[Row]:
         if matchers:
             functions["torchcfm"] = lambda task=task: task.peer(matchers["independent"])
         times = interleave(functions, 7 if quick else 25, at_least=0.05)
-        rows += [over_base("training step", case, times, "bare step", STEP, "torchcfm", why)]
+        rows += [over_base("flow: training step", case, times, "bare step", STEP, "torchcfm", why)]
     return rows
 
 
@@ -128,7 +129,9 @@ def couplings(quick: bool) -> list[Row]:
         times = interleave(functions, repeats, warmup=1)
         case = f"64-64-64 SELU net, B {batch}, d 2"
         target = COUPLED if batch == 256 else None
-        rows += [over_base("training step, exact OT", case, times, "bare step", target, "torchcfm", why)]
+        rows += [
+            over_base("flow: training step, exact OT", case, times, "bare step", target, "torchcfm", why)
+        ]
         rows += [overlapped(task, coupling, case, 4 if batch > 1000 else 40)]
     return rows
 
@@ -153,7 +156,7 @@ def overlapped(task: Task, coupling: ExactOT, case: str, count: int) -> Row:
         with Prefetched(batches) as ahead:
             times["ours"].append(train(ahead))
     note = "wall time of a step, the next batch coupled on a worker thread; two cores"
-    return over_base("exact OT on a worker", case, times, "the same without a worker", None, None, note)
+    return over_base("flow: exact OT on a worker", case, times, "the same without a worker", None, None, note)
 
 
 def sampling(quick: bool) -> list[Row]:
@@ -178,7 +181,7 @@ def sampling(quick: bool) -> list[Row]:
 
         times = interleave({"bare": evaluate, "ours": ours}, 7 if quick else 15, at_least=0.05)
         times["bare"] = [count * seconds for seconds in times["bare"]]
-        what = f"sampling, {steps_of} steps of {method}"
+        what = f"flow: sampling, {steps_of} steps of {method}"
         rows.append(over_base(what, case, times, f"{count} evaluations of the net", SAMPLING, None, ""))
     return rows
 

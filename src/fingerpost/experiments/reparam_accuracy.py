@@ -298,62 +298,32 @@ def _claims(
     for family in families.FAMILIES:
         errors, table = found[family.name], tables[family.name]
         aimed = np.ones(len(table), bool) if family.aimed is None else family.aimed(table)
-        double = errors.double[aimed]
-        single = errors.single[aimed[table.fits_float32]]
-        note = (
-            ""
-            if family.aimed is None
-            else f"both concentrations ≥ 0.1; on all rows {worst(errors.double):.2g}"
-        )
-        run.claim(
-            Claim(
-                name=f"{_slug(family.name)}-float64",
-                statement=f"Velocities of {family.name} have a relative error of at most {family.target:g} in float64.",
-                source="fingerpost's target, spec distributions",
-                expected=f"≤ {family.target:g}",
-                measured=worst(double),
-                high=family.target,
-                note=f"{double.shape[0]} rows of references; {note}".rstrip("; "),
-            )
-        )
-        run.claim(
-            Claim(
-                name=f"{_slug(family.name)}-float32",
-                statement=f"Velocities of {family.name} are right to rounding in float32.",
-                source="fingerpost's target, spec distributions",
-                expected=f"≤ {SINGLE:g}",
-                measured=worst(single),
-                high=SINGLE,
-                note=f"{single.shape[0]} rows that float32 can hold",
-            )
-        )
+        double, single = errors.double[aimed], errors.single[aimed[table.fits_float32]]
+        name, note = family.name, f"{len(double)} rows of references"
+        if family.aimed is not None:
+            note += f", both concentrations ≥ 0.1; on all rows {worst(errors.double):.2g}"
+        statement = f"Velocities of {name} have a relative error of at most {family.target:g} in float64."
+        _target(run, f"{_slug(name)}-float64", statement, worst(double), family.target, note=note)
+        note = f"{len(single)} rows that float32 can hold"
+        statement = f"Velocities of {name} are right to rounding in float32."
+        _target(run, f"{_slug(name)}-float32", statement, worst(single), SINGLE, note=note)
     broken = sum(int(np.isinf(e.double).sum() + np.isinf(e.single).sum()) for e in found.values())
-    run.claim(
-        Claim(
-            name="all-finite",
-            statement="No velocity is NaN or infinite on any row, in either precision.",
-            source="fingerpost's target, spec distributions",
-            expected="0",
-            measured=broken,
-            high=0,
-            unit="results",
-        )
-    )
+    statement = "No velocity is NaN or infinite on any row, in either precision."
+    _target(run, "all-finite", statement, broken, 0, unit="results")
     second = {name: worst(errors.second) for name, errors in found.items() if errors.second is not None}
     poorest = max(second, key=lambda name: second[name])
-    run.claim(
-        Claim(
-            name="second-derivatives",
-            statement="Second derivatives of samples are right wherever first ones are.",
-            source="fingerpost's target, spec distributions: a second derivative is right, or it raises",
-            expected="≤ 1e-7 of the largest term",
-            measured=second[poorest],
-            high=1e-7,
-            unit="largest error over the largest term, float64",
-            note=f"worst for {poorest}",
-        )
-    )
+    statement = "Second derivatives of samples are right wherever first ones are."
+    unit, note = "largest error over the largest term, float64", f"worst for {poorest}"
+    _target(run, "second-derivatives", statement, second[poorest], 1e-7, unit=unit, note=note)
     _compare(run, found, others)
+
+
+def _target(
+    run: Run, name: str, statement: str, measured: float, high: float, *, unit: str = "", note: str = ""
+) -> None:
+    """A claim that a figure stays below fingerpost's own target."""
+    source = "fingerpost's target, spec distributions"
+    run.claim(Claim(name, statement, source, f"≤ {high:g}", measured, high=high, unit=unit, note=note))
 
 
 def _compare(run: Run, found: dict[str, Errors], others: dict[tuple[str, str], Errors | str]) -> None:
