@@ -178,6 +178,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "In-place operations that leak and ones that do not, by measured growth, with the guard's report beside.",
             ("leakwatch",),
         ),
+        Entry(
+            "ntk-dynamics",
+            "fingerpost.experiments.ntk_dynamics",
+            "Training as the tangent kernel predicts it",
+            "Predicted against real training by width, output scale and learning rate, with and without the initial output.",
+            ("spectral",),
+        ),
     )
 }
 
