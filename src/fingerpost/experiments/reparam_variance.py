@@ -321,6 +321,10 @@ def _claim_variance(run: Run, settings: list[Setting]) -> None:
             note="truncated normal, paired on the same samples",
         )
     )
+    _claim_scores(run, settings)
+
+
+def _claim_scores(run: Run, settings: list[Setting]) -> None:
     straight = [s for s in settings if s.function.name == "straight" and not math.isnan(s.ratio[BASELINE][0])]
     least = min(straight, key=lambda s: s.ratio[BASELINE][1])
     run.claim(
