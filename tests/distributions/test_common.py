@@ -371,3 +371,20 @@ def test_hessians_by_every_pair_of_modes_agree_and_leave_no_graph_behind(case):
     for hessian in found:
         assert not hessian.requires_grad
         torch.testing.assert_close(hessian, plain, rtol=1e-9, atol=1e-9)
+
+
+@ON_THE_LINE
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_everything_stays_on_a_cuda_device_and_agrees_with_the_processor(case, dtype):
+    host = {key: x.detach().to(dtype) for key, x in case.tensors().items()}
+    leaves = {key: x.cuda().requires_grad_() for key, x in host.items()}
+    distribution = case.of(leaves)
+    value = distribution.rsample(torch.Size((50,)))
+    assert value.is_cuda
+    gradients = torch.autograd.grad(value.sum(), list(leaves.values()))
+    assert all(g.is_cuda and bool(torch.isfinite(g).all()) for g in gradients)
+    plain = case.of(host)
+    torch.testing.assert_close(distribution.log_prob(value).cpu(), plain.log_prob(value.cpu()))
+    for name, found in distribution.velocity(value).items():
+        torch.testing.assert_close(found.cpu(), plain.velocity(value.detach().cpu())[name])
