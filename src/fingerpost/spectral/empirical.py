@@ -75,9 +75,8 @@ def empirical_ntk(
     _check_options(reduce, chunk)
     n1 = count(x1, "x1")
     n2 = n1 if x2 is None else count(x2, "x2")
-    x1 = detached(x1)
-    x2 = None if x2 is None else detached(x2)
     with state_kept(model, next(tensors(x1)).device):
+        x1, x2 = detached(x1), None if x2 is None else detached(x2)
         trial = probe(x1, x1 if x2 is None else x2)
         plan = make_plan(model, trial)
         outputs = plan.trial.output.shape[1]
@@ -163,10 +162,10 @@ def ntk_matvec(model: nn.Module, x: Inputs, v: Tensor) -> Tensor:
     """
     check_model(model)
     n = count(x, "x")
-    args, kwargs = arguments(detached(x))
     parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     with state_kept(model, next(tensors(x)).device), decomposed_attention(model):
+        args, kwargs = arguments(detached(x))
         output, pull = vjp(lambda values: functional_call(model, values, args, kwargs), parameters)[:2]
         as_matrix(output, n)
         if v.shape != output.shape:

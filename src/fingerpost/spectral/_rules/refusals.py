@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fingerpost.errors import FingerpostError, InvalidTypeError, InvalidValueError
 from fingerpost.spectral._rules.capture import Capture
 from fingerpost.spectral._rules.inputs import Inputs, call, rows
-from fingerpost.spectral._rules.plan import Trial
+from fingerpost.spectral._rules.plan import SAMPLES, Trial
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _INSTANCE_NORMS = nn.modules.instancenorm._InstanceNorm
@@ -65,22 +65,22 @@ def check_same_sample(model: nn.Module, inputs: Inputs, taken: Capture, trial: T
 
 def explain(model: nn.Module, inputs: Inputs) -> FingerpostError:
     """The refusal of a network whose output for a sample depends on other samples, or is not a number."""
-    batch, again, alone = (
-        _outputs(model, inputs),
-        _outputs(model, inputs),
-        _outputs(model, rows(inputs, slice(0, 1))),
-    )
+    batch, again = _outputs(model, inputs), _outputs(model, inputs)
+    alone = [_outputs(model, rows(inputs, slice(i, i + 1))) for i in (0, 1)]
     modules = dict(model.named_modules())
     for path, mine in batch.items():
         if not mine.isfinite().all():
             return _refusal(path, modules[path], "returned numbers that are not finite")
         if path in again and _differ(mine, again[path]):
             return _refusal(path, modules[path], "is random: two calls with the same samples differ")
-        other = alone.get(path)
-        if other is not None and other.shape[1:] == mine.shape[1:] and _differ(mine[: len(other)], other):
-            return _refusal(
-                path, modules[path], "mixes samples: one alone comes out otherwise than in a batch"
-            )
+        for i, single in enumerate(alone):
+            other = single.get(path)
+            if other is None or len(mine) % SAMPLES or other.shape[1:] != mine.shape[1:]:
+                continue
+            if _differ(mine[i * len(other) : (i + 1) * len(other)], other):
+                return _refusal(
+                    path, modules[path], "mixes samples: one alone comes out otherwise than in a batch"
+                )
     return InvalidValueError(
         "the model mixes samples, or is random, outside its layers: a sample's output differs from that in another "
         "batch. Its tangent kernel is not one of single samples; use ntk_matvec for the Jacobian of a whole batch"
