@@ -179,6 +179,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("leakwatch",),
         ),
         Entry(
+            "spectral-bias",
+            "fingerpost.experiments.spectral_bias",
+            "Which frequencies are learned first",
+            "Decay of each eigenmode of a trained network's error against log(1 − ηλ), by width and encoding.",
+            ("spectral",),
+        ),
+        Entry(
             "ntk-dynamics",
             "fingerpost.experiments.ntk_dynamics",
             "Training as the tangent kernel predicts it",
