@@ -20,6 +20,7 @@ from fingerpost.spectral.images import (
 from fingerpost.spectral.linear import LinearizedModule, linearize
 from fingerpost.spectral.nets import CoordinateMLP, NTKLinear
 from fingerpost.spectral.regressor import KernelRegressor
+from fingerpost.spectral.selection import Selection, select_p, select_sigma
 
 __all__ = [
     "CoordinateMLP",
@@ -32,6 +33,7 @@ __all__ = [
     "NTKLinear",
     "NyquistWarning",
     "PixelSplit",
+    "Selection",
     "StationaryNTK",
     "empirical_ntk",
     "fit_image",
@@ -46,5 +48,7 @@ __all__ = [
     "relu_nngp",
     "relu_ntk",
     "render",
+    "select_p",
+    "select_sigma",
     "split_pixels",
 ]
