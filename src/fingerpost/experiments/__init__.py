@@ -179,6 +179,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("leakwatch",),
         ),
         Entry(
+            "fourier-p",
+            "fingerpost.experiments.fourier_p",
+            "Which Fourier features are best",
+            "The p sweep in one dimension by exact kernel dynamics and real networks, for three signals at two times.",
+            ("spectral",),
+        ),
+        Entry(
             "spectral-bias",
             "fingerpost.experiments.spectral_bias",
             "Which frequencies are learned first",
