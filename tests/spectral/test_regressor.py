@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from fingerpost import spectral
 from fingerpost.errors import FingerpostError, InvalidTypeError, InvalidValueError, NumericalError, ShapeError
-from fingerpost.spectral import KernelRegressor, predict
+from fingerpost.spectral import FourierFeatures, KernelRegressor, predict
 from fingerpost.spectral._conjugate_gradients import conjugate_gradients, pivoted_cholesky, preconditioner
 
 
@@ -97,12 +98,38 @@ def test_an_encoding_comes_before_the_kernel():
     np.testing.assert_allclose(before.predict(x + 2 * np.pi), before.predict(x), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["relu_ntk", "relu_nngp"])
+def test_named_kernels_are_those_of_wide_networks_of_that_depth_behind_the_encoding(name):
+    x, y = table(d=1)
+    x = (x - x.min()) / (2 * np.ptp(x))
+    encoding = FourierFeatures.basic(1)
+    named = KernelRegressor(name, depth=2, encoding=encoding, ridge=1e-2, solver="cholesky").fit(x, y)
+    kernel = getattr(spectral, name)
+    given = KernelRegressor(
+        lambda a, b: kernel(a, b, depth=2, encoding=encoding), ridge=1e-2, solver="cholesky"
+    )
+    np.testing.assert_allclose(named.predict(x), given.fit(x, y).predict(x), rtol=1e-10)
+    deeper = KernelRegressor(name, depth=5, encoding=encoding, ridge=1e-2, solver="cholesky").fit(x, y)
+    assert not np.allclose(deeper.predict(x), named.predict(x), rtol=1e-4)
+    assert named.score(x, y) > 0.9
+
+
+def test_conjugate_gradients_solve_the_tangent_kernel_of_a_thousand_points():
+    x, y = table(1000)
+    by_cg = KernelRegressor(ridge=1e-3).fit(x, y)
+    exact = KernelRegressor(ridge=1e-3, solver="cholesky").fit(x, y)
+    np.testing.assert_allclose(by_cg.predict(x), exact.predict(x), atol=1e-5)
+    assert by_cg.n_iterations_ < 200
+
+
 def test_float32_points_and_kernels_are_solved_in_float64():
     x, y = table()
     single = KernelRegressor(lambda a, b: gaussian(a, b).float(), ridge=0.1, solver="cholesky").fit(
         x.astype(np.float32), y
     )
     assert single.predict(x).dtype == np.float64
+    stopped = KernelRegressor(lambda a, b: gaussian(a, b).float(), stop_at=10.0).fit(x, y)
+    assert np.isfinite(stopped.predict(x)).all()  # with eigenvalues that rounding put below 0
     double = KernelRegressor(gaussian, ridge=0.1, solver="cholesky").fit(x, y)
     np.testing.assert_allclose(single.predict(x), double.predict(x), rtol=1e-4)
 
@@ -225,6 +252,8 @@ BAD = [
     ({}, [["a", "b"]], [1.0], InvalidValueError, "no number"),
     ({}, [[{}, 1]], [1.0], InvalidTypeError, "no number"),
     ({"kernel": "relu_nkt"}, X, Y, InvalidValueError, "did you mean 'relu_ntk'"),
+    ({"kernel": lambda a, b: a @ b.flip(0).T}, X, Y, InvalidValueError, "not symmetric"),
+    ({"kernel": lambda a, b: (a @ b.T).numpy()}, X, Y, InvalidTypeError, "the kernel's result is ndarray"),
     ({"kernel": 3}, X, Y, InvalidTypeError, "kernel is int"),
     (
         {"kernel": lambda a, b: a @ b.T @ b},
@@ -270,6 +299,7 @@ def test_settings_are_listed_changed_and_shown():
     assert regressor.set_params(ridge=0.5) is regressor
     assert regressor.get_params()["ridge"] == 0.5
     assert repr(regressor) == "KernelRegressor(depth=2, ridge=0.5)"
+    assert repr(KernelRegressor(ridge=float("0.001"))) == "KernelRegressor()"
     with pytest.raises(InvalidValueError, match="no setting 'rigde'"):
         regressor.set_params(rigde=1)
 

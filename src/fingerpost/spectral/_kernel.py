@@ -48,7 +48,7 @@ class TangentKernel:
         self.shape, self.points = tuple(K.shape), K.shape[0]
         self.outputs = K.shape[2] if K.ndim > 2 else 0
         epsilon = torch.finfo(K.dtype).eps
-        self.blocks = [Block(_symmetric(matrix, epsilon), epsilon) for matrix in _matrices(K)]
+        self.blocks = [Block(symmetric(matrix, epsilon), epsilon) for matrix in _matrices(K)]
 
     def labels(self, value: Tensor, name: str, like: Tensor | None = None) -> Tensor:
         """Labels as float64, (n, o)."""
@@ -112,7 +112,8 @@ def _matrices(K: Tensor) -> list[Tensor]:
     return [wide.permute(0, 2, 1, 3).reshape(K.shape[0] * K.shape[2], K.shape[1] * K.shape[3])]
 
 
-def _symmetric(matrix: Tensor, epsilon: float) -> Tensor:
+def symmetric(matrix: Tensor, epsilon: float) -> Tensor:
+    """The mean of a matrix and its transpose; raises InvalidValueError where they differ by more than rounding."""
     gap, size = float((matrix - matrix.T).abs().max()), float(matrix.abs().max())
     if gap > 1000 * epsilon * size:
         raise InvalidValueError(

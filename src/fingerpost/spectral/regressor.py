@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
 from fingerpost.spectral._conjugate_gradients import conjugate_gradients, preconditioner
-from fingerpost.spectral._kernel import Block, known
+from fingerpost.spectral._kernel import Block, floating, known, symmetric
 from fingerpost.spectral._regression_input import checked_labels, checked_rows, names_of
 from fingerpost.spectral.dynamics import learned_over_value
 
@@ -107,7 +107,7 @@ class KernelRegressor:
 
     def __repr__(self) -> str:
         default = KernelRegressor().get_params()
-        changed = {name: value for name, value in self.get_params().items() if value is not default[name]}
+        changed = {name: value for name, value in self.get_params().items() if value != default[name]}
         return f"KernelRegressor({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     def __sklearn_tags__(self) -> Any:
@@ -153,14 +153,16 @@ class KernelRegressor:
         self.intercept_ = labels.mean(0) if self.center else np.zeros(labels.shape[1:])
         residual = torch.from_numpy(labels - self.intercept_).reshape(len(x), -1)
         K = self._gram(self._X, self._X)
-        K = (K + K.T) / 2  # a product of features may differ from its transpose by rounding
+        epsilon = torch.finfo(K.dtype).eps
+        block = Block(symmetric(K.to(torch.float64), epsilon), epsilon)
         self.n_iterations_, self.residual_ = 0, 0.0
-        self.dual_coef_ = self._solve(K, residual).reshape(labels.shape).numpy()
+        self.dual_coef_ = self._solve(block, residual).reshape(labels.shape).numpy()
         return self
 
-    def _solve(self, K: Tensor, b: Tensor) -> Tensor:
+    def _solve(self, block: Block, b: Tensor) -> Tensor:
+        K = block.matrix
         if self.stop_at is not None:
-            values, vectors = Block(K, torch.finfo(K.dtype).eps).eigen()
+            values, vectors = block.eigen()
             time = torch.tensor(float(self.stop_at), dtype=torch.float64)
             factors = learned_over_value(values + self.ridge, time, 1.0, "flow")
             return vectors @ (factors[:, None] * (vectors.T @ b))
@@ -215,7 +217,10 @@ class KernelRegressor:
                 f"X has {x.shape[1]} features, but KernelRegressor is expecting {self.n_features_in_} features as input"
             )
         weights = torch.from_numpy(self.dual_coef_)
-        parts = [self._gram(part, self._X) @ weights for part in torch.from_numpy(x).split(_CHUNK)]
+        parts = [
+            self._gram(part, self._X).to(torch.float64) @ weights
+            for part in torch.from_numpy(x).split(_CHUNK)
+        ]
         return torch.cat(parts).numpy() + self.intercept_
 
     def score(self, X: Any, y: Any) -> float:
@@ -238,12 +243,14 @@ class KernelRegressor:
                 if isinstance(self.kernel, str)
                 else self.kernel(x1, x2)
             )
-        if not isinstance(found, Tensor) or tuple(found.shape) != (len(x1), len(x2)):
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ShapeError(f"the kernel gave {got}; expected a tensor ({len(x1)}, {len(x2)})")
+        floating(found, "the kernel's result")
+        if tuple(found.shape) != (len(x1), len(x2)):
+            raise ShapeError(
+                f"the kernel gave {tuple(found.shape)}; expected a tensor ({len(x1)}, {len(x2)})"
+            )
         if not bool(torch.isfinite(found).all()):
             raise NumericalError("the kernel gave NaN or infinity; look at its scale, or at that of X")
-        return found.to(torch.float64)
+        return found
 
     def _check_settings(self) -> None:
         if isinstance(self.kernel, str):
