@@ -121,6 +121,15 @@ def test_casting_a_network_to_half_leaves_its_frequencies_and_gives_half_feature
     assert net.double().encoding.B.dtype == torch.float64
 
 
+def test_double_frequencies_serve_a_network_in_single_precision():
+    B = torch.from_numpy(np.random.default_rng(0).normal(0, 50, (8, 2)))  # numpy's own dtype
+    net = CoordinateMLP(2, 1, 8, 1, encoding=FourierFeatures(B))
+    v = points(4, 2, torch.float32)
+    assert net(v).dtype == torch.float32
+    exact = FourierFeatures(B)(v.double())
+    assert (net.encode(v) - exact).abs().max() < 1e-7  # phases in float64, rounded once
+
+
 def test_gradients_by_coordinates_are_right():
     encode = FAMILIES["gaussian"]().double()
     v = points(3, 2).requires_grad_()

@@ -201,7 +201,7 @@ class FourierFeatures(nn.Module):
           v: Points, shape (…, d), floating.
 
         Returns:
-          γ(v), shape (…, 2m), in v's precision or in that of B if it is higher.
+          γ(v), shape (…, 2m), in v's dtype; computed in the higher of v's, B's and float32.
 
         Raises:
           ShapeError: If the last axis of v is not d.
@@ -210,12 +210,12 @@ class FourierFeatures(nn.Module):
         """
         _check_points(v, self.dimension)
         with torch.autocast(v.device.type, enabled=False):
-            work = torch.promote_types(v.dtype, self.B.dtype)
+            work = torch.promote_types(v.dtype, self.B.dtype)  # B is never below float32
             cycles = self._cycles(v.to(work), self.B.to(work))
             phase = 2 * math.pi * (cycles - cycles.detach().round())  # whole turns go while they are exact
             a = self.a.to(work)
             out = torch.cat([a * torch.cos(phase), a * torch.sin(phase)], -1)
-        return out.to(v.dtype) if v.dtype in _HALF else out
+        return out.to(v.dtype)
 
     def check_nyquist(self, shape: Sequence[int]) -> bool:
         """Warns, once for a grid, of frequencies past the Nyquist limit n/2 of any axis of a training grid.
