@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
 from fingerpost.spectral import FourierFeatures, StationaryNTK, predict, relu_nngp, relu_ntk
@@ -75,6 +77,25 @@ def test_cross_products_are_those_of_the_dense_kernel_on_shifted_grids_of_any_si
         found = K.cross_matvec(v, shift, other)
         assert found.shape == (*other, 3)
         torch.testing.assert_close(found.flatten(0, -2), expected, rtol=1e-12, atol=1e-11)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_grid_has_the_products_of_its_dense_kernel(data):
+    d = data.draw(st.integers(1, 3))
+    shape = tuple(data.draw(st.lists(st.integers(1, 7), min_size=d, max_size=d)))
+    other = tuple(data.draw(st.lists(st.integers(1, 7), min_size=d, max_size=d)))
+    spacing = tuple(data.draw(st.lists(st.sampled_from([1 / 7, 0.25, 0.5, 0.31]), min_size=d, max_size=d)))
+    shift = tuple(data.draw(st.lists(st.floats(-2, 2), min_size=d, max_size=d)))
+    rows = st.lists(st.sampled_from([0.0, 1.0, -2.0, 7.0, 0.3]), min_size=d, max_size=d)
+    B = torch.tensor(data.draw(st.lists(rows, min_size=1, max_size=5)), dtype=torch.float64)
+    K = StationaryNTK.on_grid(FourierFeatures(B), shape, spacing=spacing, **SETTINGS)
+    v = values(K, 2)
+    expected = dense(K) @ v.flatten(0, -2)
+    torch.testing.assert_close(K.matvec(v).flatten(0, -2), expected, rtol=1e-6, atol=1e-6)
+    expected = dense(K, points(other, K.spacing, shift)) @ v.flatten(0, -2)
+    found = K.cross_matvec(v, shift, other).flatten(0, -2)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", WHOLE)
