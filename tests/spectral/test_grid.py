@@ -177,6 +177,15 @@ def test_training_from_zero_of_one_output_keeps_its_shape_and_dtype():
     assert K.matvec(y).dtype == K.solve(y).weights.dtype == torch.float32
 
 
+def test_one_picture_in_the_plane_is_predicted_as_one_channel():
+    K = kernel("2-D, whole turns")
+    y = values(K, 1)
+    t = torch.tensor([1.0, 7.0])
+    found = K.predict(y[..., 0], t, 0.01, shift=(0.01, 0.02))
+    assert found.shape == (2, 6, 5)
+    torch.testing.assert_close(found, K.predict(y, t, 0.01, shift=(0.01, 0.02))[..., 0])
+
+
 def test_the_covariance_at_the_start_is_there_too():
     K = kernel("2-D, Gaussian", kind="nngp")
     torch.testing.assert_close(K.dense(), dense(K, function=relu_nngp), rtol=1e-12, atol=1e-13)

@@ -289,9 +289,7 @@ class StationaryNTK:
         axes = self._matrix.axes
         change = torch.fft.irfftn(gains * torch.fft.rfftn(labels - start, dim=axes), s=self.shape, dim=axes)
         result = (begin + change).movedim(1, -1).reshape(*times.shape, *self.shape, len(labels))
-        return dynamics._finished(result, times, y if y.ndim == len(self.shape) else y[None]).reshape(
-            *times.shape, *y.shape
-        )
+        return dynamics._finished(result, times, y).reshape(*times.shape, *y.shape)
 
     def dense(self, shift: Sequence[float] | None = None, shape: Sequence[int] | None = None) -> Tensor:
         """K itself, or K_test for a shifted grid, float64, (points, points): for small grids and tests."""
