@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fingerpost.errors import FingerpostError, InvalidTypeError, InvalidValueError, NumericalError, ShapeError
-from fingerpost.spectral import max_learning_rate, modes, predict
+from fingerpost.spectral import empirical_ntk, linearize, max_learning_rate, modes, predict
 
 N, M = 7, 4
 LOSSES = {
@@ -29,7 +29,9 @@ class Linearised:
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.net = nn.Sequential(nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, outputs)).double()
+            self.net = nn.Sequential(
+                nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, 9), nn.Tanh(), nn.Linear(9, outputs)
+            ).double()  # two hidden layers: with one, Θ(x, x′) is symmetric in the outputs
         self.x = torch.randn(N, 2, generator=generator, dtype=torch.float64)
         self.x_test = torch.randn(M, 2, generator=generator, dtype=torch.float64)
         self.y = torch.randn(N, outputs, generator=generator, dtype=torch.float64)
@@ -76,6 +78,31 @@ def test_full_kernels_predict_real_training_of_the_linearised_network_to_roundin
     close(predict(K, model.y, steps, rate, model.f0, loss=loss), train)
     given = {"K_test": K_test, "f0_test": model.f0_test}
     close(predict(K, model.y, steps, rate, model.f0, loss=loss, **given), test)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_kernel_linearised_network_and_prediction_agree_as_a_user_would_put_them_together(outputs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, outputs)
+        ).double()
+        x, x_test, y = (
+            torch.randn(N, 2).double(),
+            torch.randn(M, 2).double(),
+            torch.randn(N, outputs).double(),
+        )
+    K, K_test = (empirical_ntk(net, a, x, reduce="full") for a in (x, x_test))
+    rate = 0.8 * max_learning_rate(K, "mse")
+    linear = linearize(net)
+    optimizer = torch.optim.SGD(linear.parameters(), lr=rate)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(linear(x), y).backward()
+        optimizer.step()
+    with torch.no_grad():
+        given = {"f0": net(x), "f0_test": net(x_test), "loss": "mse"}
+        close(predict(K, y, 40, rate, K_test=K_test, **given), linear(x_test), 1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

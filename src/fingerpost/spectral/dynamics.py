@@ -242,8 +242,8 @@ def _learned(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
 
 
 def _log_factor(x: Tensor) -> Tensor:
-    """Log |1 − x|, accurate near 0 and near 2."""
-    return torch.where(x < 1, torch.log1p(-x.clamp(max=1.0)), torch.log1p((x - 2).clamp(min=-1.0)))
+    """Log |1 − x|, accurate near 0 and near 2, where x − 1 is exact."""
+    return torch.where(x < 1, torch.log1p(-x.clamp(max=1.0)), torch.log((x - 1).clamp(min=0.0)))
 
 
 def learned_over_value(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
