@@ -44,19 +44,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Trial:
-    """Three samples through the network, with the gradients of the first two by autograd.
+    """Three samples through the network, with gradients by autograd.
 
     Attributes:
       output: Shape (3, o).
       weights: Random, (o,): the gradients are those of f(x_i) · weights.
-      gradients: For each sample, by parameter.
-      cotangents: For each sample, of each call's output; None where it has none.
+      gradients: Those of the first two samples in sum, by parameter.
+      cotangents: Of the first two samples in sum, for each call's output; None where it has none.
+      second: Of the second sample alone.
     """
 
     output: Tensor
     weights: Tensor
-    gradients: Sequence[Mapping[str, Tensor]]
-    cotangents: Sequence[Sequence[Tensor | None]]
+    gradients: Mapping[str, Tensor]
+    cotangents: Sequence[Tensor | None]
+    second: Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ def make_plan(model: nn.Module, inputs: Inputs) -> Plan:
     taken = capture(model, inputs, {name: layer.module for name, layer in layers.items()}, SAMPLES)
     trial = _trial(taken, wanted)
     places = [
-        (use.layer, _place(layers[use.layer].rule, use.inputs, [seen[at] for seen in trial.cotangents]))
-        for at, use in enumerate(taken.uses)
+        (use.layer, _place(layers[use.layer].rule, use.inputs, both, second))
+        for use, both, second in zip(taken.uses, trial.cotangents, trial.second)
     ]
     ruled = _agreeing(layers, places, taken.uses, trial)
     rest = {name: p for name, p in wanted.items() if name not in ruled}
@@ -143,45 +145,41 @@ def _trial(taken: Capture, wanted: Mapping[str, nn.Parameter]) -> Trial:
     output = taken.output
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(output.shape[1], generator=generator, dtype=torch.float64).to(output)
-    gradients, cotangents = [], []
     edges = [use.edge for use in taken.uses]
-    for sample in range(SAMPLES - 1):
-        if not output.requires_grad:
-            found: Sequence[Tensor | None] = [None] * (len(edges) + len(wanted))
-        else:
-            seed = torch.zeros_like(output)
-            seed[sample] = weights
-            found = backward(output, [*edges, *wanted.values()], seed, keep=True)
-        cotangents.append(found[: len(edges)])
-        gradients.append(
-            {
-                name: torch.zeros_like(p) if g is None else g.to_dense()
-                for (name, p), g in zip(wanted.items(), found[len(edges) :])
-            }
-        )
-    return Trial(output.detach(), weights, gradients, cotangents)
+    found: Sequence[Tensor | None] = [None] * (len(edges) + len(wanted))
+    second: Sequence[Tensor | None] = [None] * len(edges)
+    if output.requires_grad:
+        seed = torch.zeros_like(output)
+        seed[1] = weights
+        if edges:
+            second = backward(output, edges, seed, keep=True)
+        seed = seed.clone()  # the last layer's cotangent is the seed itself
+        seed[0] = weights
+        found = backward(output, [*edges, *wanted.values()], seed, keep=True)
+    gradients = {
+        name: torch.zeros_like(p) if g is None else g.to_dense()
+        for (name, p), g in zip(wanted.items(), found[len(edges) :])
+    }
+    return Trial(output.detach(), weights, gradients, found[: len(edges)], second)
 
 
-def _place(rule: AbstractRule, inputs: Tensor, cotangents: Sequence[Tensor | None]) -> Place | None:
-    """The first dimension along which each sample's cotangent is zero on the others' rows."""
+def _place(rule: AbstractRule, inputs: Tensor, both: Tensor | None, second: Tensor | None) -> Place | None:
+    """The first dimension along which the cotangents are zero on the rows of samples that they are not of."""
     for dimension in rule.batch_dimensions:
         if inputs.dim() <= dimension or inputs.shape[dimension] % SAMPLES:
             continue
         rows_each = inputs.shape[dimension] // SAMPLES
-        if all(
-            seen is None or _only(seen, dimension, rows_each, sample)
-            for sample, seen in enumerate(cotangents)
-        ):
+        zero = ((both, [2]), (second, [0, 2]))
+        if all(seen is None or _vanishes(seen, dimension, rows_each, others) for seen, others in zero):
             return Place(dimension, rows_each)
     return None
 
 
-def _only(cotangent: Tensor, dimension: int, rows_each: int, sample: int) -> bool:
+def _vanishes(cotangent: Tensor, dimension: int, rows_each: int, others: list[int]) -> bool:
     if cotangent.dim() <= dimension or cotangent.shape[dimension] != SAMPLES * rows_each:
         return False
     by_sample = cotangent.movedim(dimension, 0).unflatten(0, (SAMPLES, rows_each))
-    others = [other for other in range(SAMPLES) if other != sample]
-    return not by_sample[others].any()
+    return not any(by_sample[other].any() for other in others)
 
 
 def _terms(layer: Layer, place: Place, use: Use, cotangents: Tensor, n: int) -> dict[str, AbstractTerm]:
@@ -200,29 +198,37 @@ def _terms(layer: Layer, place: Place, use: Use, cotangents: Tensor, n: int) -> 
 def _agreeing(
     layers: Mapping[str, Layer], places: Sequence[tuple[str, Place | None]], uses: Sequence[Use], trial: Trial
 ) -> set[str]:
-    """Parameters whose gradients by rule are autograd's at both samples."""
+    """Parameters whose gradients by rule are autograd's, for both samples in sum."""
     named = {name for layer in layers.values() for name in layer.names.values()}
     for path, place in places:
         if place is None:
             named.difference_update(layers[path].names.values())
-    for sample, (true, seen) in enumerate(zip(trial.gradients, trial.cotangents)):
-        off = {name: -true[name].flatten() for name in named}
-        scale = {name: true[name].norm() for name in named}
-        for (path, place), use, cotangent in zip(places, uses, seen):
-            if place is None or cotangent is None:
-                continue
-            for name, term in _terms(layers[path], place, use, cotangent[None], SAMPLES).items():
-                if name in named:
-                    off[name] = off[name] + term.gradients(slice(sample, sample + 1)).flatten()
-                    scale[name] = scale[name] + cotangent.norm() * _size(use.inputs)
-        named = {name for name in named if off[name].norm() <= _tolerance(off[name]) * scale[name]}
-    return named
+    found: dict[str, list[Tensor]] = {name: [] for name in named}
+    scale = dict.fromkeys(named, 0.0)
+    for (path, place), use, cotangent in zip(places, uses, trial.cotangents):
+        if place is None or cotangent is None:
+            continue
+        size = float(torch.linalg.vector_norm(cotangent)) * _size(use.inputs)
+        for name, term in _terms(layers[path], place, use, cotangent[None], SAMPLES).items():
+            if name in named:
+                found[name].append(term.total())
+                scale[name] += size
+    return {name for name in named if _close(trial.gradients[name], found[name], scale[name])}
 
 
-def _size(inputs: Tensor) -> Tensor:
+def _close(true: Tensor, found: Sequence[Tensor], scale: float) -> bool:
+    """Whether sums of gradients agree, to what rounding makes of terms of a size."""
+    off = true
+    for part in found:
+        off = off - part.view_as(off)
+    norm = torch.linalg.vector_norm
+    return float(norm(off)) <= _tolerance(off) * (float(norm(true)) + scale)
+
+
+def _size(inputs: Tensor) -> float:
     """The activations' norm, or that of as many ones, which stand for normalised or one-hot ones."""
-    ones = torch.tensor(float(inputs.numel()), device=inputs.device).sqrt()
-    return torch.maximum(inputs.norm().float(), ones) if inputs.is_floating_point() else ones
+    ones = inputs.numel() ** 0.5
+    return max(ones, float(torch.linalg.vector_norm(inputs))) if inputs.is_floating_point() else ones
 
 
 def _tolerance(like: Tensor) -> float:

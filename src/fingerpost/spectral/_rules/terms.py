@@ -32,6 +32,10 @@ class AbstractTerm(abc.ABC):
     def gradients(self, which: slice) -> Tensor:
         """∂f_o(x_i)/∂parameter of some samples, shape (o, n, *parameter)."""
 
+    def total(self) -> Tensor:
+        """Summed over outputs and samples, shape (*parameter)."""
+        return self.gradients(slice(None)).sum((0, 1))
+
     @abc.abstractmethod
     def add(self, other: AbstractTerm, kernel: Kernel) -> None:
         """Adds this parameter's share: `self` at the rows' samples, `other` at the columns'."""
@@ -205,6 +209,9 @@ class Dense(AbstractFactored):
     def gradients(self, which: slice) -> Tensor:
         return torch.einsum("nsd,onsc->oncd", self.activations[which], self.cotangents[:, which])
 
+    def total(self) -> Tensor:
+        return self.cotangents.sum(0).flatten(0, 1).T @ self.activations.flatten(0, 1)
+
     def known_gram(self, other: AbstractFactored, i: slice, j: slice) -> Tensor:
         assert isinstance(other, Dense)
         left, right = self.activations[i], other.activations[j]
@@ -272,6 +279,9 @@ class Groups(AbstractTerm):
 
     def gradients(self, which: slice) -> Tensor:
         return torch.cat([part.gradients(which) for part in self.parts], 2)
+
+    def total(self) -> Tensor:
+        return torch.cat([part.total() for part in self.parts])
 
     def add(self, other: AbstractTerm, kernel: Kernel) -> None:
         assert isinstance(other, Groups)

@@ -97,10 +97,7 @@ def whole_way(
 
 
 def _agrees(given: Whole, trial: Trial) -> bool:
-    found = torch.einsum("onp,o->np", given.gradients(slice(0, len(trial.gradients))), trial.weights)
-    for mine, true in zip(found, trial.gradients):
-        known = torch.cat([true[name].flatten() for name in given.parameters])
-        scale = torch.stack([g.norm() for g in true.values()]).max()
-        if not (mine - known).norm() <= torch.finfo(known.dtype).eps ** 0.5 * scale:
-            return False
-    return True
+    found = torch.einsum("onp,o->p", given.gradients(slice(0, 2)), trial.weights)
+    known = torch.cat([trial.gradients[name].flatten() for name in given.parameters])
+    scale = max(float(g.norm()) for g in trial.gradients.values())
+    return float((found - known).norm()) <= torch.finfo(known.dtype).eps ** 0.5 * scale
