@@ -102,7 +102,7 @@ def architectures(quick: bool) -> list[Row]:
     """Other networks and reductions over the Jacobian contraction; no target."""
     convolutional = nn.Sequential(
         nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3, stride=2), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.Flatten(),
-        nn.Linear(800, 10),
+        nn.Linear(512, 10),
     )  # fmt: skip
     attention = nn.Sequential(
         nn.TransformerEncoderLayer(64, 4, 128, 0.0, batch_first=True), nn.Flatten(), nn.Linear(1024, 1)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.spectral import CoordinateMLP, empirical_ntk, ntk_matvec
+from fingerpost.spectral._rules import kernel, terms
 from fingerpost.spectral._rules.inputs import probe
 from fingerpost.spectral._rules.plan import make_plan
 from spectral.architectures import CASES, Case, built, by_rows, mlp, plain
@@ -44,6 +45,29 @@ def test_equals_one_row_of_the_jacobian_at_a_time(case):
             torch.testing.assert_close(
                 empirical_ntk(model, x1, x2, reduce=reduce, chunk=chunk), reduced(cross, reduce), **CLOSE
             )
+
+
+def test_small_blocks_change_nothing(case, monkeypatch):
+    x1, x2 = case.samples(5), case.samples(4)
+    model = built(case, x1)
+    own, cross = by_rows(model, x1, x1, 5, 5), by_rows(model, x1, x2, 5, 4)
+    monkeypatch.setattr(kernel, "ROWS", 2)
+    for budget in (1, 300, 2000):
+        monkeypatch.setattr(terms, "BUDGET", budget)
+        for reduce in ("full", "diagonal", "trace"):
+            torch.testing.assert_close(empirical_ntk(model, x1, reduce=reduce), reduced(own, reduce), **CLOSE)
+            found = empirical_ntk(model, x1, x2, reduce=reduce)
+            torch.testing.assert_close(found, reduced(cross, reduce), **CLOSE)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_pairs_of_positions_and_gradients_are_one(case, gradients, monkeypatch):
+    x = case.samples(5)
+    model = built(case, x)
+    monkeypatch.setattr(terms.AbstractFactored, "_gradients_cost_less", lambda *_: gradients)
+    expected = by_rows(model, x, x, 5, 5)
+    for reduce in ("full", "diagonal", "trace"):
+        torch.testing.assert_close(empirical_ntk(model, x, reduce=reduce), reduced(expected, reduce), **CLOSE)
 
 
 def test_torch_func_takes_only_what_no_rule_can(case):

@@ -23,7 +23,7 @@ class Kernel:
       values: Shape (B, P, n1, P, n2), added to in place.
       outputs: How many outputs the network has.
       reduce: "trace", "diagonal" or "full".
-      symmetric: Whether the window is its own mirror image: then the blocks on and right of the diagonal are made.
+      symmetric: Whether the window is its own mirror image: then what is on and right of the diagonal is made.
     """
 
     values: Tensor
@@ -56,11 +56,11 @@ class Kernel:
             return per_output[None]
         return per_output.permute(1, 2, 0, 3).reshape(1, 1, n, positions, o * channels)
 
-    def blocks(self, rows: int = ROWS) -> Iterator[tuple[slice, slice]]:
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Row blocks, each against all columns, or against those from the diagonal on."""
         n1, n2 = self.values.shape[2], self.values.shape[4]
-        for start in range(0, n1, rows):
-            stop = min(start + rows, n1)
+        for start in range(0, n1, ROWS):
+            stop = min(start + ROWS, n1)
             yield slice(start, stop), slice(start if self.symmetric else 0, n2)
 
     def add_gram(self, left: Tensor, right: Tensor) -> None:
@@ -73,10 +73,14 @@ class Kernel:
                 target += gram(left[:, :, i], right[:, :, j])
 
     def mirror(self) -> None:
-        """Fills the blocks left of the diagonal."""
+        """Fills what is left of the diagonal; terms add there what suits their blocks."""
         for i, j in self.blocks():
             beyond = slice(i.stop, j.stop)
             self.values[:, :, beyond, :, i] = self.values[:, :, i, :, beyond].permute(0, 3, 4, 1, 2)
+            size = i.stop - i.start
+            left = torch.ones(size, size, dtype=torch.bool, device=self.values.device).tril(-1)
+            block = self.values[:, :, i, :, i]
+            block.copy_(torch.where(left[:, None], block.permute(0, 3, 4, 1, 2), block))
 
     def result(self) -> Tensor:
         """(n1, n2), (n1, n2, o) or (n1, n2, o, o)."""
