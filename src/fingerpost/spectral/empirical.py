@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
+from fingerpost.spectral._rules.attention import decomposed_attention
 from fingerpost.spectral._rules.capture import Capture, as_matrix, state_kept
 from fingerpost.spectral._rules.inputs import Inputs, arguments, count, detached, probe, rows, tensors
 from fingerpost.spectral._rules.kernel import REDUCTIONS, Kernel
@@ -17,7 +18,7 @@ from fingerpost.spectral._rules.plan import Plan, make_plan
 from fingerpost.spectral._rules.refusals import check_model, check_same_sample, explain
 from fingerpost.spectral._rules.terms import AbstractTerm
 from fingerpost.spectral._rules.whole import Whole, whole_way
-from fingerpost.spectral.linear import decomposed_attention, directional
+from fingerpost.spectral.linear import directional
 
 
 def empirical_ntk(

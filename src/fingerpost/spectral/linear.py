@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fingerpost.spectral._rules.attention import decomposed_attention
 from fingerpost.spectral._rules.refusals import check_model
 
 Parameters = dict[str, Tensor]
@@ -108,21 +106,6 @@ def directional(
         output, pull = vjp(function, at)[:2]
         push = vjp(lambda u: pull(u)[0], torch.zeros_like(output))[1]
         return output, push(along)[0]
-
-
-@contextmanager
-def decomposed_attention(model: nn.Module) -> Iterator[None]:
-    """Attention by operations that can be differentiated in any mode; what was set before is set again."""
-    fused = any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in model.modules())
-    before = torch.backends.mha.get_fastpath_enabled()
-    try:
-        if fused:
-            torch.backends.mha.set_fastpath_enabled(False)
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        if fused:
-            torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _freeze(model: nn.Module) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from fingerpost.spectral._rules.attention import decomposed_attention
 from fingerpost.spectral._rules.capture import as_matrix, backward, capture
 from fingerpost.spectral._rules.inputs import Inputs, arguments, count, rows, tensors, transform
 from fingerpost.spectral._rules.plan import Trial
@@ -61,7 +62,8 @@ class Whole(AbstractBlocked):
             args, kwargs = arguments(transform(taken, lambda _: next(given)[None]))
             return as_matrix(functional_call(self.model, values, args, kwargs), 1)[0]
 
-        jacobians = vmap(jacrev(one), (None, 0))(values, list(tensors(taken)))
+        with decomposed_attention(self.model):
+            jacobians = vmap(jacrev(one), (None, 0))(values, list(tensors(taken)))
         return torch.cat([j.flatten(2) for j in jacobians.values()], 2).transpose(0, 1)
 
     def _row(self, sample: Inputs) -> Tensor:
