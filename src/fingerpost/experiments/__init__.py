@@ -199,6 +199,27 @@ EXPERIMENTS: dict[str, Entry] = {
             "Predicted against real training by width, output scale and learning rate, with and without the initial output.",
             ("spectral",),
         ),
+        Entry(
+            "image",
+            "fingerpost.experiments.image",
+            "A picture of your own by coordinate networks",
+            "Learns a picture that you give with --path with and without Fourier features; σ by the tangent kernel.",
+            ("spectral",),
+        ),
+        Entry(
+            "fourier-image",
+            "fingerpost.experiments.fourier_image",
+            "Fourier features on pictures",
+            "Four encodings in order on photographs and text, and σ predicted by the tangent kernel beside trained.",
+            ("spectral",),
+        ),
+        Entry(
+            "ct",
+            "fingerpost.experiments.ct",
+            "Tomography from twenty projections",
+            "A coordinate network fitted to line integrals, with and without features, beside back-projection.",
+            ("spectral",),
+        ),
     )
 }
 
