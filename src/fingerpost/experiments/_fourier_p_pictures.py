@@ -41,7 +41,7 @@ def _thousandths(values: list[float]) -> list[float]:
 
 def _scale(axis: Any) -> None:
     """Logarithmic losses where they span more than a factor of two, with plain numbers."""
-    low, high = axis.get_ylim()
+    low, high = axis.dataLim.intervaly
     if low > 0 and high / low > 2:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
