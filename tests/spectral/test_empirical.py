@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -283,6 +286,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no sample": ({"x1": torch.zeros(0, 4)}, ShapeError, r"x1 holds no sample: shape \(0, 4\)"),
     "scalar": ({"x2": torch.zeros(())}, ShapeError, r"the tensors of x2 need one sample a row.*\(\)"),
     "counts": ({"x1": (torch.zeros(2, 4), torch.zeros(3, 4))}, ShapeError, r"\(2, 4\), \(3, 4\)"),
+    "forms": ({"x2": torch.zeros(3, 5)}, ShapeError, r"a sample of x1 has \(4,\), of x2 \(5,\)"),
     "output of three dimensions": (
         {"x1": torch.zeros(2, 3, 4)},
         ShapeError,
@@ -309,3 +313,20 @@ def test_ntk_parametrization_goes_by_rule():
     x = torch.rand(5, 2, dtype=torch.float64)
     assert not make_plan(model, probe(x, x)).rest
     torch.testing.assert_close(empirical_ntk(model, x, reduce="full"), by_rows(model, x, x, 5, 5), **CLOSE)
+
+
+def test_kernel_is_the_same_to_the_bit_in_another_process():
+    code = (
+        "import torch; from fingerpost.spectral import CoordinateMLP, empirical_ntk;"
+        "model = CoordinateMLP(2, 1, 64, 3, generator=torch.Generator().manual_seed(0));"
+        "x = torch.rand(9, 2, generator=torch.Generator().manual_seed(0));"
+        "print(empirical_ntk(model, x).double().flatten().tolist())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(found) == 1

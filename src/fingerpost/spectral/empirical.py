@@ -12,7 +12,16 @@ from torch.func import functional_call, vjp
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
 from fingerpost.spectral._rules.attention import decomposed_attention
 from fingerpost.spectral._rules.capture import Capture, as_matrix, state_kept
-from fingerpost.spectral._rules.inputs import Inputs, arguments, count, detached, probe, rows, tensors
+from fingerpost.spectral._rules.inputs import (
+    Inputs,
+    arguments,
+    check_alike,
+    count,
+    detached,
+    probe,
+    rows,
+    tensors,
+)
 from fingerpost.spectral._rules.kernel import REDUCTIONS, Kernel
 from fingerpost.spectral._rules.plan import Plan, make_plan
 from fingerpost.spectral._rules.refusals import check_model, check_same_sample, explain
@@ -76,6 +85,8 @@ def empirical_ntk(
     _check_options(reduce, chunk)
     n1 = count(x1, "x1")
     n2 = n1 if x2 is None else count(x2, "x2")
+    if x2 is not None:
+        check_alike(x1, x2)
     with state_kept(model, next(tensors(x1)).device):
         x1, x2 = detached(x1), None if x2 is None else detached(x2)
         trial = probe(x1, x1 if x2 is None else x2)
@@ -111,8 +122,12 @@ class _Filling:
                 if not window.symmetric:
                     others = self.x1 if same else self.x2
                     right = self._terms(others, j, n2, first=False, last=j.stop == n2)
-                for name in left.keys() & right.keys():
-                    left[name].add(right[name], window)
+                for (
+                    name,
+                    term,
+                ) in left.items():  # in the parameters' order, so that sums round alike in every run
+                    if name in right:
+                        term.add(right[name], window)
                 if window.symmetric:
                     window.mirror()
                 elif same:

@@ -72,6 +72,23 @@ def count(inputs: Inputs, name: str) -> int:
     return leaves[0].shape[0]
 
 
+def check_alike(x1: Inputs, x2: Inputs) -> None:
+    """Raises unless single samples of both have one form, so that a batch may hold some of each."""
+    one, two = _form(x1), _form(x2)
+    if one != two:
+        raise ShapeError(f"samples of x1 and x2 need one form; a sample of x1 has {one}, of x2 {two}")
+
+
+def _form(inputs: Inputs) -> Any:
+    if isinstance(inputs, Tensor):
+        return tuple(inputs.shape[1:])
+    if isinstance(inputs, (tuple, list)):
+        return [_form(part) for part in inputs]
+    if isinstance(inputs, Mapping):
+        return {key: _form(inputs[key]) for key in sorted(inputs)}
+    return inputs
+
+
 def rows(inputs: Inputs, which: slice) -> Inputs:
     """Some of the samples."""
     return transform(inputs, lambda leaf: leaf[which])
