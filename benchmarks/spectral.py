@@ -69,7 +69,7 @@ def empirical(quick: bool) -> list[Row]:
     peer = neural_tangents()
     rows = []
     try:
-        for n, outputs in ((128, 1), (512, 1)) if quick else ((128, 1), (512, 1), (1024, 1), (512, 10)):
+        for n, outputs in ((128, 1), (512, 1)) if quick else ((128, 1), (512, 1), (1024, 1), (256, 10)):
             rows += both(n, outputs, peer, quick)
     finally:
         if isinstance(peer, NeuralTangents):
@@ -84,7 +84,7 @@ def both(n: int, outputs: int, peer: NeuralTangents | str, quick: bool) -> list[
     case = f"4 × {WIDTH} MLP, n = {n}" + (f", {outputs} outputs, trace" if outputs > 1 else "")
     note = f"differs from the contraction's by {error(ours, theirs):.0e} of its largest entry (float32)"
     timed = {"ours": here(lambda: empirical_ntk(model, x)), "bare": here(contraction)}
-    times = turns(timed, 3 if quick or outputs > 1 else 5, warmup=1)
+    times = turns(timed, 3 if quick or outputs > 1 else 5, warmup=0)  # both have been called
     target = FASTER if n >= 512 and outputs == 1 else None
     rows = [row("empirical NTK", case, times, "torch.func's Jacobian contraction", target, note)]
     if isinstance(peer, str):
@@ -184,7 +184,7 @@ def measured(way: str, n: int) -> float:
 
 
 def peak(way: str, n: int) -> float:
-    """Run in a process of its own: the kernel's peak of the resident set, less what a tiny kernel has left behind."""
+    """Run in a process of its own, on Linux: the peak of the resident set, less what a tiny kernel has left behind."""
     torch.set_num_threads(1)
     model, few, x = perceptron(), samples(4, INPUTS), samples(n, INPUTS)
     ways: dict[str, Callable[[Tensor], Any]] = {
