@@ -95,7 +95,13 @@ def comparison(
     """
     columns = 1 + len(pictures)
     tall = original.shape[0] / original.shape[1]
-    figure, axes = new_figure(3, columns, width=2.45 * columns, height=2.45 * (1 + 2 * tall) + 0.9)
+    figure, axes = new_figure(
+        3,
+        columns,
+        width=2.45 * columns,
+        height=2.45 * (1 + 2 * tall) + 0.9,
+        gridspec_kw={"height_ratios": [tall, 1, tall]},
+    )
     scale = min(1.0, SHOWN / max(original.shape[:2]))
     show(axes[0][0], shrink(original.astype(np.float32), SHOWN), "original")
     mark(axes[0][0], window, scale)
