@@ -49,6 +49,12 @@ def where_most(gain: Any, side: int) -> Window:
     return Window(int(row), int(column), side)
 
 
+def cut_side(height: int, width: int) -> int:
+    """The side of a cut-out in which single pixels can be seen, and which is smaller than the picture."""
+    short = min(height, width)
+    return min(max(CUT, short // 6), 2 * short // 5)
+
+
 def squared_error(picture: Any, original: Any) -> Any:
     """Squared error of each pixel, the mean over channels."""
     return ((picture.astype(np.float64) - original) ** 2).mean(-1)

@@ -109,7 +109,7 @@ def run(config: Config, run: Run) -> None:
     run.table("printed", printed_table(config, found))
     for kind, names in kinds(config).items():
         if names:
-            _sheet(kind, names, originals, found, run)
+            _sheet(config, kind, names, originals, found, run)
     run.figure(
         "sweep",
         sweep_figure(config, found),
@@ -196,7 +196,12 @@ def _describe(config: Config, count: int, run: Run) -> None:
 
 
 def _sheet(
-    kind: str, names: Sequence[str], originals: dict[str, Any], found: dict[str, Any], run: Run
+    config: Config,
+    kind: str,
+    names: Sequence[str],
+    originals: dict[str, Any],
+    found: dict[str, Any],
+    run: Run,
 ) -> None:
     rows = {}
     for name in names:
@@ -208,7 +213,7 @@ def _sheet(
             figures.squared_error(pictures[encoding], originals[name])
             for encoding in (fits.NONE, fits.GAUSSIAN)
         ]
-        window = figures.where_most(errors[0] - errors[1], figures.CUT)
+        window = figures.where_most(errors[0] - errors[1], figures.cut_side(config.size, config.size))
         scores = {encoding: row["psnr_test"] for encoding, row in result["fits"].items()}
         rows[name] = originals[name], pictures, scores, window
     run.figure(

@@ -142,7 +142,7 @@ def _describe(config: Config, name: str, original: Any, run: Run) -> None:
 def _show(original: Any, pictures: dict[str, Any], found: dict[str, Any], run: Run) -> None:
     scores = {kind: row["psnr_test"] for kind, row in found.items()}
     errors = [figures.squared_error(pictures[kind], original) for kind in (fits.NONE, fits.GAUSSIAN)]
-    window = figures.where_most(errors[0] - errors[1], max(figures.CUT, min(original.shape[:2]) // 6))
+    window = figures.where_most(errors[0] - errors[1], figures.cut_side(*original.shape[:2]))
     run.figure(
         "reconstructions",
         figures.comparison(original, pictures, scores, window),
