@@ -84,7 +84,7 @@ def both(n: int, outputs: int, peer: NeuralTangents | str, quick: bool) -> list[
     case = f"4 × {WIDTH} MLP, n = {n}" + (f", {outputs} outputs, trace" if outputs > 1 else "")
     note = f"differs from the contraction's by {error(ours, theirs):.0e} of its largest entry (float32)"
     timed = {"ours": here(lambda: empirical_ntk(model, x)), "bare": here(contraction)}
-    times = turns(timed, 3 if quick or outputs > 1 else 5, warmup=0)  # both have been called
+    times = turns(timed, 3 if quick or outputs > 1 else 5, warmup=1)
     target = FASTER if n >= 512 and outputs == 1 else None
     rows = [row("empirical NTK", case, times, "torch.func's Jacobian contraction", target, note)]
     if isinstance(peer, str):
