@@ -139,7 +139,7 @@ def sheet(rows: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, float], 
     first = next(iter(rows.values()))
     columns = 2 + len(first[1])
     figure, axes = new_figure(
-        len(rows), columns, width=2.1 * columns, height=2.38 * len(rows) + 0.3, squeeze=False
+        len(rows), columns, width=2.1 * columns, height=2.45 * len(rows) + 0.4, squeeze=False
     )
     for line, (name, (original, pictures, scores, window)) in zip(axes, rows.items()):
         whole = shrink(original.astype(np.float32), 96)
