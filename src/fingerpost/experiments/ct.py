@@ -293,7 +293,7 @@ def curves_figure(trained: Trained) -> Any:
         axis.plot(steps, values.mean(0), marker="", **style)
         axis.fill_between(steps, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
     axis.set(xlabel="updates", ylabel="PSNR (dB)")
-    axis.legend(loc="lower right")
+    legend_outside(figure, axis, columns=len(trained))
     return figure
 
 
