@@ -13,9 +13,7 @@ from fingerpost.lab.style import LINES, PALETTE
 np = lazy_import("numpy")
 ticker = lazy_import("matplotlib.ticker")
 
-SHOWN = (
-    144  # pixels of a whole picture in a figure: five of them, with cut-outs and errors, take half a megabyte
-)
+SHOWN = 112  # pixels of a whole picture in a figure: five of them, with cut-outs and errors, take 300 kB
 CUT = 56
 ERROR_TOP = 0.4
 

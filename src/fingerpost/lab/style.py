@@ -29,6 +29,8 @@ LINES: tuple[Any, ...] = (
 )
 INK = "#1f2328"
 FAINT = "#d0d4d9"
+_HASHED = re.compile(rb'id="([a-zA-Z][0-9a-f]{10})"')
+_USED = re.compile(rb'(?<=[#"])[a-zA-Z][0-9a-f]{10}(?=[")])')
 _DOCTYPE = re.compile(rb"<!DOCTYPE[^>]*>\s*")
 
 _SETTINGS: dict[Any, Any] = {
@@ -142,4 +144,11 @@ def svg_bytes(figure: Figure, *, title: str = "", description: str = "") -> byte
         canvas = figure.canvas
         FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
         figure.set_canvas(canvas)
-    return _DOCTYPE.sub(b"", buffer.getvalue(), count=1)
+    return _numbered(_DOCTYPE.sub(b"", buffer.getvalue(), count=1))
+
+
+def _numbered(svg: bytes) -> bytes:
+    """Numbers ids in the order of their definition: matplotlib makes them of coordinates to the last bit, which vary."""
+    names = dict.fromkeys(_HASHED.findall(svg))
+    order = {name: b"%c%d" % (name[0], place) for place, name in enumerate(names)}
+    return _USED.sub(lambda found: order.get(found[0], found[0]), svg) if order else svg

@@ -225,23 +225,26 @@ def fit_image(
 def render(model: CoordinateMLP, height: int, width: int) -> Tensor:
     """A network's picture at any size: its values at `pixel_centres`.
 
+    It is computed in float64, so that last bits that depend on where tensors lie in memory do not reach a picture.
+
     Args:
       model: Maps coordinates (…, 2) to values.
       height: Rows.
       width: Columns.
 
     Returns:
-      Shape (height, width, channels), without gradients.
+      Shape (height, width, channels), of the network's dtype, without gradients.
 
     >>> net = CoordinateMLP(2, 3, width=8, depth=1, generator=torch.Generator().manual_seed(0))
     >>> render(net, 4, 5).shape
     torch.Size([4, 5, 3])
     """
     like = next(model.parameters())
-    x = pixel_centres(height, width, dtype=like.dtype).to(like.device).flatten(0, 1)
+    x = pixel_centres(height, width, dtype=torch.float64).to(like.device).flatten(0, 1)
+    exact = copy.deepcopy(model).double()
     with torch.no_grad():
-        rows = [model(part) for part in x.split(_CHUNK)]
-    return torch.cat(rows).reshape(height, width, -1)
+        rows = [exact(part) for part in x.split(_CHUNK)]
+    return torch.cat(rows).reshape(height, width, -1).to(like.dtype)
 
 
 def _job(
