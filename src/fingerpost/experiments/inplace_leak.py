@@ -149,7 +149,9 @@ def megabytes(size: float) -> str:
 def _outcome(way: str, error: str) -> str:
     if "backward" not in way:
         return "not called"
-    return "error: modified by an inplace operation" if "modified by an inplace" in error else error or "passes"
+    return (
+        "error: modified by an inplace operation" if "modified by an inplace" in error else error or "passes"
+    )
 
 
 def _figure(curves: dict[str, Any]) -> Any:
