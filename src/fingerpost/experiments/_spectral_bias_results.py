@@ -9,6 +9,7 @@ from fingerpost._lazy import lazy_import
 from fingerpost._table import Table
 from fingerpost.experiments import _tangent_training as tangent
 from fingerpost.lab import Claim, Run, legend_outside, new_figure
+from fingerpost.lab.style import PALETTE
 
 if TYPE_CHECKING:
     from fingerpost.experiments.spectral_bias import Config
@@ -17,7 +18,6 @@ np = lazy_import("numpy")
 stats = lazy_import("scipy.stats")
 
 Found = dict[tuple[float, int], list[dict[str, Any]]]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
 def show(config: Config, run: Run, found: Found) -> None:
@@ -91,7 +91,7 @@ def _rates_figure(config: Config, run: Run, found: Found) -> None:
         1, len(config.powers), width=4.4 * len(config.powers), height=4.8, sharey=True, squeeze=False
     )
     for axis, p in zip(axes[0], config.powers):
-        for width, colour in zip(config.widths, COLOURS):
+        for width, colour in zip(config.widths, PALETTE):
             points = [
                 (b, a)
                 for r in found[p, width]
@@ -117,7 +117,7 @@ def _order_figure(config: Config, run: Run, found: Found) -> None:
     """Eigenvalue by frequency, and what is left in each frequency of a trained network's error."""
     width = max(config.widths)
     figure, axes = new_figure(1, 2, width=11.4, height=4.8)
-    for p, colour, mark in zip(config.powers, COLOURS, "osD^vP"):
+    for p, colour, mark in zip(config.powers, PALETTE, "osD^vP"):
         results = found[p, width]
         for k, r in enumerate(results):
             axes[0].plot(
