@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError, NumericalError, ShapeError
+from fingerpost.errors import InvalidValueError, ShapeError
+from fingerpost.spectral._decay import (
+    TIMES,
+    checked_times,
+    finished,
+    learned,
+    learned_over_value,
+    log_decay,
+    log_factor,
+    step_size,
+    warn_or_refuse,
+)
 from fingerpost.spectral._kernel import TangentKernel, known
-
-LOSSES = ("half_sum", "half_mean", "mse")
-TIMES = ("steps", "flow")
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Modes:
 
     def decay(self, t: float | Tensor) -> Tensor:
         """Factor of each mode's error at the times t: (1 − ηλ)ᵗ or exp(−ηλt), shape (*t.shape, k)."""
-        times = _times(t, self.time).to(self.values.device)
-        exponent, negative = _power(self.values, times, self.step, self.time)
+        times = checked_times(t, self.time).to(self.values.device)
+        exponent, negative = log_decay(self.values, times, self.step, self.time)
         return torch.where(negative, -torch.exp(exponent), torch.exp(exponent))
 
 
@@ -93,14 +100,14 @@ def modes(
         labels = kernel.labels(y, "y")
         start = torch.zeros_like(labels) if f0 is None else kernel.labels(f0, "f0", like=labels)
         outputs, residual = labels.shape[1], kernel.columns(labels - start, 0)
-    step = _step(learning_rate, loss, kernel.points, outputs)
+    step = step_size(learning_rate, loss, kernel.points, outputs)
     values, vectors = kernel.blocks[0].eigen()
     coefficients = None if residual is None else vectors.T @ residual
     if coefficients is not None and (K.ndim == 4 or cast(Tensor, y).ndim == 1):
         coefficients = coefficients[:, 0]
     if K.ndim == 4:
         vectors = vectors.reshape(kernel.points, outputs, -1)
-    rates = step * values if time == "flow" else -_log_factor(step * values)
+    rates = step * values if time == "flow" else -log_factor(step * values)
     return Modes(values, vectors, coefficients, rates, step, time)
 
 
@@ -124,7 +131,7 @@ def max_learning_rate(K: Tensor, loss: str = "half_sum", *, outputs: int = 1) ->
     kernel = TangentKernel(K)
     if outputs < 1 or (kernel.outputs and outputs not in (1, kernel.outputs)):
         raise InvalidValueError(f"outputs is {outputs}, for K of shape {tuple(K.shape)}")
-    unit = _step(1.0, loss, kernel.points, kernel.outputs or outputs)
+    unit = step_size(1.0, loss, kernel.points, kernel.outputs or outputs)
     largest = max(float(torch.linalg.eigvalsh(block.matrix)[-1]) for block in kernel.blocks)
     return 2 / (unit * largest) if largest > 0 else math.inf
 
@@ -195,101 +202,18 @@ def predict(
     start = torch.zeros_like(labels) if f0 is None else kernel.labels(f0, "f0", like=labels)
     test = None if K_test is None else kernel.test_blocks(K_test)
     begin = start if test is None else kernel.test_start(f0_test, len(cast(Tensor, K_test)), labels)
-    step = _step(learning_rate, loss, kernel.points, labels.shape[1])
-    times = _times(t, time).to(labels.device)
+    step = step_size(learning_rate, loss, kernel.points, labels.shape[1])
+    times = checked_times(t, time).to(labels.device)
     eigen = [block.eigen() for block in kernel.blocks]
     if time == "steps":
-        _warn_or_refuse(step * max(float(values[0]) for values, _ in eigen), learning_rate, times)
+        warn_or_refuse(step * max(float(values[0]) for values, _ in eigen), learning_rate, times)
     parts = []
     for k, (values, vectors) in enumerate(eigen):
         coefficients = vectors.T @ kernel.columns(labels - start, k)
         if test is None:
-            factors, basis = _learned(values, times, step, time), vectors
+            factors, basis = learned(values, times, step, time), vectors
         else:
             factors, basis = learned_over_value(values, times, step, time), test[k] @ vectors
         parts.append(basis @ (factors[..., None] * coefficients))
     change = torch.cat(parts, -1).reshape(*times.shape, *begin.shape)
-    return _finished(begin + change, times, y)
-
-
-def _finished(result: Tensor, times: Tensor, y: Tensor) -> Tensor:
-    finite = torch.isfinite(result).flatten(times.ndim).all(-1)
-    if not bool(finite.all()):
-        raise NumericalError(
-            f"the linear prediction overflowed at t = {float(times[~finite].min()):g}: the learning rate is above the "
-            "stable limit (max_learning_rate); lower it, or ask for earlier times"
-        )
-    return (result[..., 0] if y.ndim == 1 else result).to(y.dtype)
-
-
-# The functions of an eigenvalue.
-
-
-def _power(values: Tensor, times: Tensor, step: float, time: str) -> tuple[Tensor, Tensor]:
-    """Log |decay| at λ and t, shape (*times, k), and where the decay is negative; 0 for λ = 0 at any time."""
-    x, t = step * values, times[..., None]
-    moving = (x > 0) & (t > 0)  # else 0 · ∞
-    if time == "flow":
-        return torch.where(moving, -x * t, 0.0), torch.zeros_like(moving)
-    whole = torch.where(torch.isfinite(t), t, 0.0)
-    return torch.where(moving, t * _log_factor(x), 0.0), (x > 1) & (whole % 2 == 1)
-
-
-def _learned(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
-    """1 − (1 − ηλ)ᵗ, or 1 − exp(−ηλt), shape (*times, k)."""
-    exponent, negative = _power(values, times, step, time)
-    return torch.where(negative, 1 + torch.exp(exponent), -torch.expm1(exponent))
-
-
-def _log_factor(x: Tensor) -> Tensor:
-    """Log |1 − x|, accurate near 0 and near 2, where x − 1 is exact."""
-    return torch.where(x < 1, torch.log1p(-x.clamp(max=1.0)), torch.log((x - 1).clamp(min=0.0)))
-
-
-def learned_over_value(values: Tensor, times: Tensor, step: float, time: str) -> Tensor:
-    """φ(λ), shape (*times, k); at λ = 0 it is ηt, and 0 at infinity, as the pseudo-inverse has it."""
-    smallest = torch.finfo(values.dtype).eps * len(values) * values[0]
-    ratio = _learned(values, times, step, time) / torch.where(values > 0, values, 1.0)
-    t = times[..., None]
-    endless = torch.isinf(t)
-    start = torch.where(endless, 0.0, step * t.clamp(max=torch.finfo(t.dtype).max))
-    flat = (values <= 0) | (endless & (values <= smallest))
-    return torch.where(flat, start, ratio)
-
-
-def _step(learning_rate: float, loss: str, points: int, outputs: int) -> float:
-    """The factor before K in df/dt = −η K (f − y)."""
-    known(loss, "loss", LOSSES)
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise InvalidValueError(f"learning_rate is {learning_rate}; expected a number above 0")
-    share = {"half_sum": 1.0, "half_mean": 1 / points, "mse": 2 / (points * outputs)}
-    return float(learning_rate) * share[loss]
-
-
-def _warn_or_refuse(product: float, learning_rate: float, times: Tensor) -> None:
-    if product <= 2 * (1 + 1e-12):
-        return
-    limit = learning_rate * 2 / product
-    if bool(torch.isinf(times).any()):
-        raise InvalidValueError(
-            f"t is infinite, and at learning rate {learning_rate:g} linearised gradient descent has no limit: "
-            f"give at most {limit:g} (max_learning_rate), or time='flow'"
-        )
-    warnings.warn(
-        f"learning rate {learning_rate:g} is above the stable limit {limit:g}: linearised gradient descent explodes "
-        f"(η λ_max = {product:.3g} > 2), while a real network need not",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _times(t: float | Tensor, time: str) -> Tensor:
-    times = torch.as_tensor(t, dtype=torch.float64).detach()  # at once: a float must not pass through float32
-    if bool(torch.isnan(times).any()) or bool((times < 0).any()):
-        raise InvalidValueError(f"t holds {float(times.min()):g}; times are 0 or more")
-    finite = times[torch.isfinite(times)]
-    if time == "steps" and bool((finite != finite.round()).any()):
-        raise InvalidValueError(
-            "t is not whole; gradient descent makes whole steps: round it, or take time='flow'"
-        )
-    return times
+    return finished(begin + change, times, y)

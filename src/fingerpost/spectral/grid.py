@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
-from fingerpost.spectral import dynamics
 from fingerpost.spectral._conjugate_gradients import conjugate_gradients
+from fingerpost.spectral._decay import (
+    TIMES,
+    checked_times,
+    finished,
+    learned_over_value,
+    step_size,
+    warn_or_refuse,
+)
 from fingerpost.spectral._grid_lags import Architecture, LagMatrix, embedding_size, folded, kernel_at
 from fingerpost.spectral._kernel import known
 from fingerpost.spectral.analytic import check_recursion
@@ -267,7 +274,7 @@ class StationaryNTK:
           InvalidValueError: If K is not circulant: `solve`, or `fingerpost.spectral.predict` on `dense()`, do without.
         """
         self._need_circulant("predict")
-        known(time, "time", dynamics.TIMES)
+        known(time, "time", TIMES)
         if f0 is not None and shift is not None and f0_test is None:
             raise InvalidValueError("f0 is given without f0_test; test outputs start from the network's own")
         labels = self._take(y, "y")
@@ -275,21 +282,21 @@ class StationaryNTK:
         begin = start if shift is None else torch.zeros_like(labels)
         if shift is not None and f0_test is not None:
             begin = self._take(f0_test, "f0_test", y)
-        step = dynamics._step(learning_rate, loss, math.prod(self.shape), len(labels))
-        times = dynamics._times(t, time).to(labels.device)
+        step = step_size(learning_rate, loss, math.prod(self.shape), len(labels))
+        times = checked_times(t, time).to(labels.device)
         values = self._matrix.spectrum.real.clamp(min=0)
         order = values.flatten().argsort(descending=True)
         ranked = values.flatten()[order]
         if time == "steps":
-            dynamics._warn_or_refuse(step * float(ranked[0]), learning_rate, times)
+            warn_or_refuse(step * float(ranked[0]), learning_rate, times)
         factors = torch.empty(times.numel(), len(order), dtype=torch.float64, device=labels.device)
-        factors[:, order] = dynamics.learned_over_value(ranked, times.flatten(), step, time)
+        factors[:, order] = learned_over_value(ranked, times.flatten(), step, time)
         gains = factors.reshape(-1, 1, *values.shape)
         gains = gains * (values if shift is None else self._cross(shift, self.shape).spectrum)
         axes = self._matrix.axes
         change = torch.fft.irfftn(gains * torch.fft.rfftn(labels - start, dim=axes), s=self.shape, dim=axes)
         result = (begin + change).movedim(1, -1).reshape(*times.shape, *self.shape, len(labels))
-        return dynamics._finished(result, times, y).reshape(*times.shape, *y.shape)
+        return finished(result, times, y).reshape(*times.shape, *y.shape)
 
     def dense(self, shift: Sequence[float] | None = None, shape: Sequence[int] | None = None) -> Tensor:
         """K itself, or K_test for a shifted grid, float64, (points, points): for small grids and tests."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidValueError, NumericalError, ShapeError
+from fingerpost.spectral._decay import learned_over_value
 from fingerpost.spectral._kernel import Block, finite, floating
 from fingerpost.spectral._krylov import apply_function
 from fingerpost.spectral.analytic import relu_ntk
-from fingerpost.spectral.dynamics import learned_over_value
 from fingerpost.spectral.encodings import FourierFeatures
 from fingerpost.spectral.grid import StationaryNTK
 
