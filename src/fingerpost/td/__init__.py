@@ -1,0 +1,19 @@
+"""Learning signals through delay: temporal differences, λ-returns, and what they converge to."""
+
+from __future__ import annotations
+
+from fingerpost.td._checks import OutcomeSequence
+from fingerpost.td.maps import batch_fixed_point, sequence_map, stable_alpha, sweep
+from fingerpost.td.random_walk import RandomWalk
+from fingerpost.td.updates import td_updates, widrow_hoff_updates
+
+__all__ = [
+    "OutcomeSequence",
+    "RandomWalk",
+    "batch_fixed_point",
+    "sequence_map",
+    "stable_alpha",
+    "sweep",
+    "td_updates",
+    "widrow_hoff_updates",
+]
