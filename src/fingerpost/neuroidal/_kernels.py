@@ -28,6 +28,17 @@ class Kernels(Protocol):
         """Indices of rows and positions, sorted; those of `mask` alone if given."""
         ...
 
+    @staticmethod
+    def csr_scatter(
+        starts: NDArray[Any],
+        columns: NDArray[Any],
+        rows: NDArray[np.int64],
+        begin: int,
+        end: int,
+        out: NDArray[Any],
+    ) -> None:
+        """Adds to `out` how many of the rows of a stored matrix have an entry in each column of begin, …, end − 1."""
+
 
 def kernels_named(name: str) -> Any:
     """The module of kernels that "auto", "numba" or "numpy" asks for.

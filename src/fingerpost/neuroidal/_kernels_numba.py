@@ -28,8 +28,8 @@ _NO_MASK = np.empty(0, np.bool_)
 
 def scatter(keys: Words, salt: np.uint64, law: BlockLaw, out: NDArray[Any]) -> None:
     """Adds to `out`, shape (law.size,), how many of the rows have an edge to each position of a block."""
-    cells = np.zeros(1 << law.bits, np.uint32)
-    _scatter(keys, salt, law.thresholds, law.guide, law.bits, law.lanes, law.size, cells, out)
+    cells = np.zeros(law.size, np.uint32)
+    _scatter(keys, salt, law.thresholds, law.guide, *law.cut, cells, out)
 
 
 def edges(
@@ -38,11 +38,9 @@ def edges(
     """Indices of rows and positions in a block, sorted by row and then by position; those of `mask` alone if given."""
     most = _total(keys, salt, law.thresholds, law.guide)
     row, position = np.empty(most, np.int64), np.empty(most, np.int64)
-    stamps = np.zeros(1 << law.bits, np.uint32)
+    stamps = np.zeros(law.size, np.uint32)
     some = _NO_MASK if mask is None else mask
-    kept = _edges(
-        keys, salt, law.thresholds, law.guide, law.bits, law.lanes, law.size, some, stamps, row, position
-    )
+    kept = _edges(keys, salt, law.thresholds, law.guide, *law.cut, some, stamps, row, position)
     return row[:kept], position[:kept]
 
 
@@ -70,9 +68,10 @@ def _total(keys, salt, thresholds, guide):
 
 
 @_compiled
-def _scatter(keys, salt, thresholds, guide, bits, lanes, size, cells, out):
+def _scatter(keys, salt, thresholds, guide, bits, lanes, size, rejected, cells, out):
     """A cell holds the last row that has an edge there, and how many have."""
     shift, low = np.uint64(bits), np.uint64((1 << bits) - 1)
+    width, barred = np.uint64(size), np.uint64(rejected)
     for first in range(0, keys.size, STAMPS):
         for i in range(first, min(first + STAMPS, keys.size)):
             stamp = np.uint32(i - first + 1)
@@ -82,10 +81,11 @@ def _scatter(keys, salt, thresholds, guide, bits, lanes, size, cells, out):
                 state += STRIDE
                 word = _mix(state)
                 for _ in range(lanes):
-                    position = word & low
+                    product = (word & low) * width
                     word >>= shift
+                    position = product >> shift
                     cell = cells[position]
-                    if position < size and cell >> np.uint32(16) != stamp:
+                    if product & low >= barred and cell >> np.uint32(16) != stamp:
                         cells[position] = (stamp << np.uint32(16)) | (
                             (cell & np.uint32(0xFFFF)) + np.uint32(1)
                         )
@@ -98,8 +98,9 @@ def _scatter(keys, salt, thresholds, guide, bits, lanes, size, cells, out):
 
 
 @_compiled
-def _edges(keys, salt, thresholds, guide, bits, lanes, size, mask, stamps, rows, positions):
+def _edges(keys, salt, thresholds, guide, bits, lanes, size, rejected, mask, stamps, rows, positions):
     shift, low = np.uint64(bits), np.uint64((1 << bits) - 1)
+    width, barred = np.uint64(size), np.uint64(rejected)
     kept = 0
     for i in range(keys.size):
         stamp = np.uint32(i + 1)
@@ -110,9 +111,10 @@ def _edges(keys, salt, thresholds, guide, bits, lanes, size, mask, stamps, rows,
             state += STRIDE
             word = _mix(state)
             for _ in range(lanes):
-                position = word & low
+                product = (word & low) * width
                 word >>= shift
-                if position < size and stamps[position] != stamp:
+                position = product >> shift
+                if product & low >= barred and stamps[position] != stamp:
                     stamps[position] = stamp
                     if mask.size == 0 or mask[position]:
                         rows[kept] = i
@@ -123,3 +125,12 @@ def _edges(keys, salt, thresholds, guide, bits, lanes, size, mask, stamps, rows,
                         break
         positions[begin:kept].sort()
     return kept
+
+
+@_compiled
+def csr_scatter(starts, columns, rows, begin, end, out):
+    """Adds to `out`, shape (end − begin,), how many of the rows of a stored matrix have an entry in each column."""
+    for i in range(rows.size):
+        for j in range(starts[rows[i]], starts[rows[i] + 1]):
+            if begin <= columns[j] < end:
+                out[columns[j] - begin] += 1

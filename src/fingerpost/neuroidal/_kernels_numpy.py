@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,20 @@ def edges(keys: Words, salt: np.uint64, law: BlockLaw, mask: NDArray[np.bool_] |
     return np.concatenate(rows), np.concatenate(columns)
 
 
+def csr_scatter(starts: Ints, columns: Ints, rows: Ints, begin: int, end: int, out: NDArray[Any]) -> None:
+    """Adds to `out`, shape (end − begin,), how many of the rows of a stored matrix have an entry in each column."""
+    lengths = (starts[rows + 1] - starts[rows]).astype(np.int64)
+    drawn = np.cumsum(lengths)
+    first = 0
+    while first < len(rows):
+        before = drawn[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(drawn, before + BATCH, side="right")))
+        column = np.concatenate([columns[starts[i] : starts[i + 1]] for i in rows[first:last]])
+        column = column[(column >= begin) & (column < end)] - begin
+        out += np.bincount(column, minlength=end - begin).astype(out.dtype)
+        first = last
+
+
 def _batches(keys: Words, salt: np.uint64, law: BlockLaw):
     """Yields (row, position) of as many rows at a time as a batch holds."""
     blocks = mix(keys + salt)
@@ -48,11 +64,12 @@ def _positions(blocks: Words, counts: Ints, law: BlockLaw) -> tuple[Ints, Ints]:
 
     Most streams repeat nothing: a sort finds those that do, and only they are drawn again, with care.
     """
+    shift = law.size.bit_length()
     owner, position, order = _stream(blocks, -(-counts // law.lanes), law)
     kept = order < counts[owner]
-    code = np.sort((owner[kept] << law.bits) | position[kept])
-    row, position = code >> law.bits, code & ((1 << law.bits) - 1)
-    wrong = position >= law.size
+    code = np.sort((owner[kept] << shift) | position[kept])
+    row, position = code >> shift, code & ((1 << shift) - 1)
+    wrong = position == law.size
     wrong[1:] |= code[1:] == code[:-1]
     if not wrong.any():
         return row, position
@@ -61,8 +78,8 @@ def _positions(blocks: Words, counts: Ints, law: BlockLaw) -> tuple[Ints, Ints]:
     redrawn = np.flatnonzero(again)
     code = code[~again[row]]
     mended_row, mended = _first_distinct(blocks[redrawn], counts[redrawn], law)
-    code = np.sort(np.concatenate([code, (redrawn[mended_row] << law.bits) | mended]))
-    return code >> law.bits, code & ((1 << law.bits) - 1)
+    code = np.sort(np.concatenate([code, (redrawn[mended_row] << shift) | mended]))
+    return code >> shift, code & ((1 << shift) - 1)
 
 
 def _first_distinct(blocks: Words, counts: Ints, law: BlockLaw) -> tuple[Ints, Ints]:
@@ -74,7 +91,7 @@ def _first_distinct(blocks: Words, counts: Ints, law: BlockLaw) -> tuple[Ints, I
         owner, position, order = _stream(blocks[pending], words, law)
         inside = position < law.size
         owner, position, order = owner[inside], position[inside], order[inside]
-        code = (owner << law.bits) | position
+        code = owner * law.size + position
         by_code = np.lexsort((order, code))
         first = np.ones(len(code), bool)
         first[1:] = code[by_code[1:]] != code[by_code[:-1]]
@@ -91,11 +108,14 @@ def _first_distinct(blocks: Words, counts: Ints, law: BlockLaw) -> tuple[Ints, I
 
 
 def _stream(blocks: Words, words: Ints, law: BlockLaw) -> tuple[Ints, Ints, Ints]:
-    """(row, position, place in the row's stream) of `words` words of each row."""
+    """(row, position, place in the row's stream) of `words` words of each row; a lane passed over has position size."""
     owner = np.repeat(np.arange(len(blocks)), words)
     draw = np.arange(len(owner)) - np.repeat(np.cumsum(words) - words, words)
     word = mix(blocks[owner] + (draw + 1).astype(np.uint64) * np.uint64(STRIDE))
     shifts = np.arange(law.lanes, dtype=np.uint64) * np.uint64(law.bits)
-    position = ((word[:, None] >> shifts) & np.uint64((1 << law.bits) - 1)).astype(np.int64)
+    low = np.uint64((1 << law.bits) - 1)
+    product = ((word[:, None] >> shifts) & low) * np.uint64(law.size)
+    position = (product >> np.uint64(law.bits)).astype(np.int64)
+    position[product & low < np.uint64(law.rejected)] = law.size
     order = draw[:, None] * law.lanes + np.arange(law.lanes)
     return np.repeat(owner, law.lanes), position.ravel(), order.ravel()

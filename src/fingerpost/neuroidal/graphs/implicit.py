@@ -51,7 +51,7 @@ class ImplicitGraph(AbstractGraph):
       orient: "source" or "target": what the rows are. The two graphs of one seed are independent.
       kernels: "numba" or "numpy", or "auto" for numba where it is installed. Both give the same graph.
       block: Columns of a block, a power of two from 16 to 2²¹, part of the graph's definition: another block is another
-        graph. If None, 2¹⁶, and up to 2¹⁸ where edges are so rare that most blocks would be empty.
+        graph. If None, 2¹⁶, and more where edges are so rare that most blocks would hold none.
 
     Raises:
       InvalidValueError: For a degree that isn't below n, or another setting out of range.
@@ -60,7 +60,7 @@ class ImplicitGraph(AbstractGraph):
     >>> graph = ImplicitGraph(10**10, 24_000, seed=1)
     >>> source, target = graph.edges_out_of([7_000_000_000], stop=10**6)
     >>> target
-    array([233117, 979044])
+    array([207041, 426754, 930617])
     """
 
     def __init__(
@@ -90,6 +90,10 @@ class ImplicitGraph(AbstractGraph):
         last = self.n - (self._blocks - 1) * self.block
         self._last = BlockLaw(last, self.p)
         self._full = self._last if last == self.block else BlockLaw(self.block, self.p)
+
+    @property
+    def tile(self) -> int:
+        return min(self.n, max(self.block, 1 << 20))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -217,8 +221,8 @@ class ImplicitGraph(AbstractGraph):
 
 
 def _usual_block(p: float) -> int:
-    """2¹⁶, doubled up to twice where that makes fewer than one edge in two."""
+    """2¹⁶, doubled while a row has fewer than four edges in it: below that, drawing their number costs more than they do."""
     block = USUAL_BLOCK
-    while block < 4 * USUAL_BLOCK and p * block < 0.5:
+    while block < LARGEST_BLOCK and p * block < 4:
         block *= 2
     return block

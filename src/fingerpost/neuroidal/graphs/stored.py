@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.neuroidal._kernels import kernels_named
 from fingerpost.neuroidal.graphs.base import (
     AbstractGraph,
     Edges,
@@ -31,6 +32,7 @@ class StoredGraph(AbstractGraph):
       matrix: Square, from scipy.sparse; whatever isn't zero is an edge.
       degree: Expected number of edges out of a neuron; the mean of the matrix if None.
       seed: What it was drawn from, kept for the record.
+      kernels: "numba" or "numpy", or "auto" for numba where it is installed.
 
     Raises:
       ShapeError: If the matrix isn't square.
@@ -41,7 +43,10 @@ class StoredGraph(AbstractGraph):
     True
     """
 
-    def __init__(self, matrix: Any, degree: float | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, matrix: Any, degree: float | None = None, seed: int | None = None, kernels: str = "auto"
+    ) -> None:
+        kernels_named(kernels)
         if not sparse.issparse(matrix):
             raise InvalidTypeError(
                 f"a stored graph needs a matrix of scipy.sparse; got {type(matrix).__name__}"
@@ -55,7 +60,7 @@ class StoredGraph(AbstractGraph):
         self.matrix.sum_duplicates()
         self.n = int(matrix.shape[0])
         self.degree = float(self.matrix.nnz / self.n if degree is None else degree)
-        self.seed = seed
+        self.seed, self.kernels = seed, kernels
 
     @classmethod
     def from_graph(cls, graph: AbstractGraph, *, limit: int | None = None) -> StoredGraph:
@@ -116,9 +121,11 @@ class StoredGraph(AbstractGraph):
     def counts(self, firing: ArrayLike, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         firing = self.neurons(firing)
         start, stop = self.span(start, stop)
-        _, target = _entries(self.matrix, firing)
-        inside = target[(target >= start) & (target < stop)] - start
-        return np.bincount(inside, minlength=stop - start).astype(count_type(len(firing)))
+        out = np.zeros(stop - start, count_type(len(firing)))
+        kernels_named(self.kernels).csr_scatter(
+            self.matrix.indptr, self.matrix.indices, firing, start, stop, out
+        )
+        return out
 
     def edges_out_of(self, sources: ArrayLike, start: int = 0, stop: int | None = None) -> Edges:
         sources = self.neurons(sources, "sources")
