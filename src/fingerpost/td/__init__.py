@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fingerpost.td._checks import OutcomeSequence
+from fingerpost.td.gradients import td_gradients, widrow_hoff_gradients
 from fingerpost.td.maps import batch_fixed_point, sequence_map, stable_alpha, sweep
 from fingerpost.td.random_walk import RandomWalk
 from fingerpost.td.updates import td_updates, widrow_hoff_updates
@@ -14,6 +15,8 @@ __all__ = [
     "sequence_map",
     "stable_alpha",
     "sweep",
+    "td_gradients",
     "td_updates",
+    "widrow_hoff_gradients",
     "widrow_hoff_updates",
 ]

@@ -79,15 +79,16 @@ def check_unit_grid(values: Any, name: str, like: Tensor) -> Tensor:
 
 
 def checked(
-    observations: Any, outcome: Any, rewards: Any = None, where: str = ""
+    observations: Any, outcome: Any, rewards: Any = None, where: str = "", features: int | None = 1
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """One sequence as tensors (m, d), () and (m,) or None, in the floating dtype of the observations.
 
-    `where` names the sequence at the head of a message, such as ``"sequence 3: "``.
+    `where` names the sequence at the head of a message, such as ``"sequence 3: "``; `features` is how many axes an
+    observation has, None for any.
     """
     x = _floating(observations, f"{where}observations", "(m, d)")
-    if x.ndim != 2 or 0 in x.shape:
-        empty = ": an empty sequence has no prediction" if x.ndim == 2 else ""
+    if not x.ndim or (features is not None and x.ndim != 1 + features) or 0 in x.shape:
+        empty = ": an empty sequence has no prediction" if 0 in x.shape else ""
         raise ShapeError(
             f"{where}observations have shape {tuple(x.shape)}; expected (m, d), one row a time, m and d at least 1{empty}"
         )

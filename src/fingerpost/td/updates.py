@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.td._checks import check_choice, check_number, check_unit, checked
+from fingerpost.td._errors import returns, td_errors
+from fingerpost.td.gradients import Parameters, module_updates
 
 TRACES = ("accumulating", "replacing", "dutch")
 
 
+@overload
+def td_updates(
+    observations: Any, outcome: Any, weights: Tensor, lam: float, *,
+    alpha: float = ..., gamma: float = ..., rewards: Any = ..., traces: str = ..., online: bool = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def td_updates(
+    observations: Any, outcome: Any, weights: nn.Module, lam: float, *,
+    alpha: float = ..., gamma: float = ..., rewards: Any = ..., traces: str = ..., online: bool = ...,
+) -> Parameters: ...  # fmt: skip
 def td_updates(
     observations: Any,
     outcome: Any,
-    weights: Tensor,
+    weights: Tensor | nn.Module,
     lam: float,
     *,
     alpha: float = 1.0,
@@ -24,17 +36,18 @@ def td_updates(
     rewards: Any = None,
     traces: str = "accumulating",
     online: bool = False,
-) -> Tensor:
+) -> Tensor | Parameters:
     r"""What TD(λ) changes in the weights of P_t = w·x_t at each step of a sequence.
 
     Δw_t = α (c_{t+1} + γP_{t+1} − P_t) e_t with P_{m+1} = z and e_t = γλ e_{t−1} + x_t. With γ = 1 and c = 0 it is Sutton
     (1988), eq. 4, https://doi.org/10.1007/BF00115009. At λ = 1 and with w kept during the sequence the sum of the changes is
-    Widrow–Hoff's. The last change needs z: no TD rule does without the outcome, as is said of eq. 3 at times.
+    Widrow–Hoff's. The last change needs z: no TD rule is independent of the outcome.
 
     Args:
       observations: x_1 … x_m, shape (m, d).
       outcome: z, a number.
-      weights: w, shape (d,), before the sequence. It is not changed.
+      weights: w, shape (d,), before the sequence; or an nn.Module that maps observations (m, ...) to predictions (m,) or
+        (m, 1), with ∇P_t in the place of x_t. Neither is changed.
       lam: λ in [0, 1].
       alpha: α, the step size.
       gamma: γ in [0, 1]; z counts as a prediction and is discounted, so that w·x_t learns γ^(m+1−t) z.
@@ -45,7 +58,8 @@ def td_updates(
       online: Whether w changes within the sequence: both P_{t+1} and P_t are then those of the weights before step t.
 
     Returns:
-      Δw_1 … Δw_m, shape (m, d); their sum is the change of the whole sequence.
+      Δw_1 … Δw_m, shape (m, d); their sum is the change of the whole sequence. For a module a dictionary of them by the
+      parameters' names, each (m, *shape).
 
     Raises:
       InvalidValueError: If λ or γ is outside [0, 1], or a value is NaN or infinite.
@@ -55,11 +69,15 @@ def td_updates(
     >>> td_updates(x, 1.0, w, lam=0.5, alpha=0.2)[-1].tolist()
     [0.025, 0.05, 0.1]
     """
-    x, z, c = checked(observations, outcome, rewards)
-    w = check_weights(weights, x)
     decay = check_unit(gamma, "gamma") * check_unit(lam, "lam")
     check_number(alpha, "alpha")
     check_choice(traces, "traces", TRACES)
+    if isinstance(weights, nn.Module):
+        if traces != "accumulating":
+            raise InvalidValueError(f"traces={traces!r} is defined for linear predictors alone; leave it out")
+        return module_updates(weights, observations, outcome, decay, alpha, gamma, rewards, online)
+    x, z, c = checked(observations, outcome, rewards)
+    w = check_weights(weights, x)
     if traces == "dutch":
         if not online:
             raise InvalidValueError("traces='dutch' is true online TD(λ), which needs online=True")
@@ -70,16 +88,26 @@ def td_updates(
     return alpha * td_errors(x @ w, z, c, gamma)[:, None] * trace
 
 
+@overload
+def widrow_hoff_updates(
+    observations: Any, outcome: Any, weights: Tensor, *,
+    alpha: float = ..., gamma: float = ..., rewards: Any = ..., online: bool = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def widrow_hoff_updates(
+    observations: Any, outcome: Any, weights: nn.Module, *,
+    alpha: float = ..., gamma: float = ..., rewards: Any = ..., online: bool = ...,
+) -> Parameters: ...  # fmt: skip
 def widrow_hoff_updates(
     observations: Any,
     outcome: Any,
-    weights: Tensor,
+    weights: Tensor | nn.Module,
     *,
     alpha: float = 1.0,
     gamma: float = 1.0,
     rewards: Any = None,
     online: bool = False,
-) -> Tensor:
+) -> Tensor | Parameters:
     r"""What the supervised rule changes in the weights of P_t = w·x_t at each step of a sequence.
 
     Δw_t = α (z − P_t) x_t (Widrow & Hoff 1960; Sutton 1988, eq. 2). With γ or rewards, z is replaced by what is still to come,
@@ -88,14 +116,15 @@ def widrow_hoff_updates(
     Args:
       observations: x_1 … x_m, shape (m, d).
       outcome: z, a number.
-      weights: w, shape (d,), before the sequence. It is not changed.
+      weights: w, shape (d,), before the sequence; or an nn.Module that maps observations (m, ...) to predictions (m,) or
+        (m, 1), with ∇P_t in the place of x_t. Neither is changed.
       alpha: α, the step size.
       gamma: γ in [0, 1].
       rewards: c_2 … c_{m+1}, shape (m,), or None.
       online: Whether w changes within the sequence.
 
     Returns:
-      Δw_1 … Δw_m, shape (m, d).
+      Δw_1 … Δw_m, shape (m, d); for a module a dictionary of them by name, each (m, *shape).
 
     Raises:
       InvalidValueError: If γ is outside [0, 1], or a value is NaN or infinite.
@@ -105,10 +134,12 @@ def widrow_hoff_updates(
     >>> bool(torch.equal(widrow_hoff_updates(x, 1.0, w).sum(0), td_updates(x, 1.0, w, lam=1.0).sum(0)))
     True
     """
-    x, z, c = checked(observations, outcome, rewards)
-    w = check_weights(weights, x)
     check_unit(gamma, "gamma")
     check_number(alpha, "alpha")
+    if isinstance(weights, nn.Module):
+        return module_updates(weights, observations, outcome, None, alpha, gamma, rewards, online)
+    x, z, c = checked(observations, outcome, rewards)
+    w = check_weights(weights, x)
     targets = returns(z, c, gamma, len(x))
     if not online:
         return alpha * (targets - x @ w)[:, None] * x
@@ -130,12 +161,6 @@ def check_weights(weights: Any, x: Tensor) -> Tensor:
     return weights.to(x)
 
 
-def td_errors(predictions: Tensor, z: Tensor, c: Tensor | None, gamma: float) -> Tensor:
-    """c_{t+1} + γP_{t+1} − P_t, shape (m,), with P_{m+1} = z."""
-    errors = gamma * torch.cat([predictions[1:], z[None]]) - predictions
-    return errors if c is None else errors + c
-
-
 def eligibility(x: Tensor, decay: float, traces: str) -> Tensor:
     """e_1 … e_m, shape (m, d)."""
     trace, rows = torch.zeros_like(x[0]), []
@@ -143,17 +168,6 @@ def eligibility(x: Tensor, decay: float, traces: str) -> Tensor:
         trace = _next_trace(trace, row, decay, traces)
         rows.append(trace)
     return torch.stack(rows)
-
-
-def returns(z: Tensor, c: Tensor | None, gamma: float, m: int) -> Tensor:
-    """G_t = c_{t+1} + γ G_{t+1} with G_{m+1} = z, shape (m,)."""
-    if c is None:
-        return z * gamma ** torch.arange(m, 0, -1, dtype=z.dtype, device=z.device)
-    still, rows = z, []
-    for reward in reversed(c):
-        still = reward + gamma * still
-        rows.append(still)
-    return torch.stack(rows[::-1])
 
 
 def _next_trace(trace: Tensor, row: Tensor, decay: float, traces: str) -> Tensor:
