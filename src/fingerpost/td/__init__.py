@@ -6,12 +6,15 @@ from fingerpost.td._checks import OutcomeSequence
 from fingerpost.td.gradients import td_gradients, widrow_hoff_gradients
 from fingerpost.td.maps import batch_fixed_point, sequence_map, stable_alpha, sweep
 from fingerpost.td.random_walk import RandomWalk
+from fingerpost.td.returns import generalized_advantage, lambda_return
 from fingerpost.td.updates import td_updates, widrow_hoff_updates
 
 __all__ = [
     "OutcomeSequence",
     "RandomWalk",
     "batch_fixed_point",
+    "generalized_advantage",
+    "lambda_return",
     "sequence_map",
     "stable_alpha",
     "sweep",
