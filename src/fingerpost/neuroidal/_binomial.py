@@ -63,7 +63,7 @@ def _thresholds(size: int, p: float) -> NDArray[np.uint64]:
     found = [0] * (mode - len(below))
     for weight in weights:
         running += weight
-        threshold = (running << 64) // total
+        threshold = ((running << 64) + (total >> 96)) // total  # weights are rounded down, by less than 2⁻⁹⁶
         if threshold >= 1 << 64:
             break
         found.append(threshold)

@@ -3,7 +3,8 @@
 `mix` is the finaliser of SplitMix64 (Steele, Lea & Flood 2014, https://doi.org/10.1145/2660193.2660195, with the
 constants of Stafford's variant 13). With all arithmetic modulo 2⁶⁴,
 
-    base = mix(seed + (1 or 2)·STRIDE)     for rows that are sources or targets
+    base         mix(x + STRIDE + mix(… mix(seed + o·STRIDE)))    o = 1 or 2: rows are sources or targets;
+                                                  x runs through n, the degree's 64 bits and the block size
     row key      K_i  = mix(base + i·STRIDE)
     block key    U_ib = mix(K_i + b·JUMP)         the word that draws the number of edges
     word t ≥ 1   mix(U_ib + t·STRIDE)             the words that draw their positions
@@ -33,10 +34,12 @@ def mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def base_key(seed: int, orient: str) -> int:
-    """The key of a whole graph."""
-    start = (seed + ORIENTATIONS[orient] * STRIDE) & WORD
-    return int(mix(np.array([start], np.uint64))[0])
+def base_key(seed: int, orient: str, *parameters: int) -> int:
+    """The key of a whole graph: another one wherever a parameter differs."""
+    key = seed
+    for word in (ORIENTATIONS[orient] * STRIDE, *(word + STRIDE for word in parameters)):
+        key = int(mix(np.array([(key + word) & WORD], np.uint64))[0])
+    return key
 
 
 def row_keys(rows: NDArray[np.int64], base: int) -> Words:

@@ -49,7 +49,7 @@ def fire(
     >>> graph = ImplicitGraph(100_000, 512, seed=0)
     >>> fired = fire(graph, range(2338), 16)
     >>> len(fired)
-    15253
+    15486
     """
     many = _is_list(firing)
     groups = [(graph.neurons(item),) for item in (firing if many else [firing])]  # type: ignore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ class ImplicitGraph(AbstractGraph):
     Args:
       n: Number of neurons, up to 2⁵³.
       degree: Expected number of edges out of a neuron, and into it; below n.
-      seed: Integer of 64 bits. Graphs of different seeds are independent.
-      orient: "source" or "target": what the rows are. The two graphs of one seed are independent.
+      seed: Integer of 64 bits. Graphs that differ in it, or in any other argument but kernels, are independent.
+      orient: "source" or "target": what the rows are.
       kernels: "numba" or "numpy", or "auto" for numba where it is installed. Both give the same graph.
       block: Columns of a block, a power of two from 16 to 2²¹, part of the graph's definition: another block is another
         graph. If None, 2¹⁶, and more where edges are so rare that most blocks would hold none.
@@ -60,7 +60,7 @@ class ImplicitGraph(AbstractGraph):
     >>> graph = ImplicitGraph(10**10, 24_000, seed=1)
     >>> source, target = graph.edges_out_of([7_000_000_000], stop=10**6)
     >>> target
-    array([207041, 426754, 930617])
+    array([359266, 422871])
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class ImplicitGraph(AbstractGraph):
 
     def _prepare(self) -> None:
         self._kernels: Kernels = kernels_named(self.kernels)
-        self._base = base_key(self.seed or 0, self.orient)
+        degree = int(np.float64(self.degree).view(np.uint64))
+        self._base = base_key(self.seed or 0, self.orient, self.n, degree, self.block)
         self._blocks = -(-self.n // self.block)
         last = self.n - (self._blocks - 1) * self.block
         self._last = BlockLaw(last, self.p)
@@ -178,7 +179,10 @@ class ImplicitGraph(AbstractGraph):
         self, start: int, stop: int, columns: Neurons | None
     ) -> Iterator[tuple[int, BlockLaw, NDArray[np.bool_] | None]]:
         """Yields (block, law, mask of the positions asked for, or None for all); blocks without any are left out."""
-        for block in range(start // self.block, -(-stop // self.block)):
+        blocks: Iterable[int] = range(start // self.block, -(-stop // self.block))
+        if columns is not None:
+            blocks = np.unique(columns // self.block).tolist()
+        for block in blocks:
             law, first = self._law(block), block * self.block
             low, high = max(start, first), min(stop, first + law.size)
             if columns is None and high - low == law.size:
