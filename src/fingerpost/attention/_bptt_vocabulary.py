@@ -1,0 +1,77 @@
+"""−log p of the right words, and its slopes, without ever keeping tokens × vocabulary numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK = 4_000_000
+"""Numbers of logits that are held at a time."""
+
+
+def negative_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    r"""$-\sum_n \log \mathrm{softmax}(W h_n + b)_{y_n}$, a 0-dimensional tensor.
+
+    Where slopes are wanted, they are taken on the way: ∂L/∂logits = p − 1[y] is formed for a chunk of tokens, meets
+    W and h while it is there, and is written over by the next chunk's. Going back multiplies by what comes from above.
+
+    Args:
+      hidden: h, (N, m).
+      weight: W, (V, m).
+      bias: b, (V,).
+      target: y, (N,) int64.
+    """
+    return _NegativeLogLikelihood.apply(hidden, weight, bias, target)
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+        slopes = _Slopes(hidden, weight, bias) if any(ctx.needs_input_grad) else None
+        rows = max(1, min(len(hidden), CHUNK // len(weight)))
+        logits = hidden.new_empty(rows, len(weight))
+        total = hidden.new_zeros(())
+        for start in range(0, len(hidden), rows):
+            part, right = hidden[start : start + rows], target[start : start + rows, None]
+            scores = torch.addmm(bias, part, weight.t(), out=logits[: len(part)])
+            top = scores.amax(1, keepdim=True)
+            chosen = scores.gather(1, right)
+            odds = scores.sub_(top).exp_()
+            mass = odds.sum(1, keepdim=True)
+            total += (mass.log() + top - chosen).sum()
+            if slopes is not None:
+                slopes.add(start, part, odds, mass, right[:, 0])
+        if slopes is not None:
+            ctx.save_for_backward(slopes.hidden, slopes.weight, slopes.bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(slope * grad for slope in ctx.saved_tensors), None
+
+
+class _Slopes:
+    """∂L/∂h, ∂L/∂W and ∂L/∂b, a chunk at a time: exp(logits) stays as it is, and 1/mass goes to the smaller factors."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self.given = weight
+        self.hidden, self.weight, self.bias = (
+            torch.empty_like(hidden),
+            torch.empty_like(weight),
+            torch.empty_like(bias),
+        )
+
+    def add(self, start: int, part: Tensor, odds: Tensor, mass: Tensor, right: Tensor) -> None:
+        """Writes rows `start` … of ∂L/∂h and adds to the others."""
+        share = mass.reciprocal()
+        rows = torch.mm(odds, self.given, out=self.hidden[start : start + len(part)])
+        rows.mul_(share).sub_(self.given.index_select(0, right))
+        beta = 0 if start == 0 else 1
+        self.weight.addmm_(odds.t(), part * share, beta=beta)
+        self.bias.addmv_(odds.t(), share[:, 0], beta=beta)
+        self.weight.index_add_(0, right, part, alpha=-1)
+        self.bias.index_add_(0, right, torch.ones_like(share[:, 0]), alpha=-1)

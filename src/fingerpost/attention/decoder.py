@@ -1,0 +1,220 @@
+"""The decoder that both models share: a gated unit over the words so far and a context, and a deep output layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fingerpost.attention._bptt_attention import Search, search
+from fingerpost.attention._checks import check_choice, check_sizes
+from fingerpost.attention.scores import AbstractAttention, AdditiveAttention
+from fingerpost.attention.units import GatedUnit, Reset
+
+ReadoutState = Literal["previous", "current", "original"]
+READOUT_STATES: tuple[ReadoutState, ...] = ("previous", "current", "original")
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderState:
+    """Where a decoder is, N hypotheses: its unit's state (N, n), and the context (N, c) that the unit has yet to take in.
+
+    The second is there in the order "original" alone, after the first word.
+    """
+
+    hidden: Tensor
+    context: Tensor | None = None
+
+    def select(self, rows: Tensor) -> DecoderState:
+        """The state of hypotheses `rows` (int64), which may repeat."""
+        context = None if self.context is None else self.context.index_select(0, rows)
+        return DecoderState(self.hidden.index_select(0, rows), context)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What a decoder needs of N source sentences.
+
+    Args:
+      states: Annotations h_j, (N, S, a).
+      keys: What the attention has prepared of them, (N, S, p); None without attention.
+      mask: Shape (N, S), True where there is a word.
+      initial: The state before the first word.
+      context: The one context of a decoder without attention, (N, c); None with it.
+    """
+
+    states: Tensor
+    keys: Tensor | None
+    mask: Tensor
+    initial: DecoderState
+    context: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def select(self, rows: Tensor) -> Encoded:
+        """Sentences `rows` (int64), which may repeat: one for each hypothesis of a beam."""
+        keys = None if self.keys is None else self.keys.index_select(0, rows)
+        context = None if self.context is None else self.context.index_select(0, rows)
+        states, mask = self.states.index_select(0, rows), self.mask.index_select(0, rows)
+        return Encoded(states, keys, mask, self.initial.select(rows), context)
+
+
+class Decoded(NamedTuple):
+    """A forced pass, time first: what each output reads, states (T, B, n) and embedded words (T, B, m); contexts and weights.
+
+    Contexts (T, B, c) and weights (T, B, S) with attention; (1, B, c) and None with one fixed context.
+    """
+
+    states: Tensor
+    words: Tensor
+    contexts: Tensor
+    weights: Tensor | None
+
+
+class Decoder(nn.Module):
+    r"""$s_i = f(s_{i-1}, y_{i-1}, c_i)$ and $p(y_i) \propto \exp(W_o\,t_i)$ with $t_i$ a maxout of state, word and context.
+
+    $\tilde t_i = U_o s + V_o E y_{i-1} + C_o c_i$ and $t_i = \max(\tilde t_{i,1:l}, \tilde t_{i,l+1:2l})$: Bahdanau, Cho and
+    Bengio (2014), appendix A.2.2, https://arxiv.org/abs/1409.0473, which pairs neighbours, the same up to the order of rows;
+    V_o and W_o have biases here. The context is $c_i = a(s_{i-1}, h)$ with attention, and one for all words without.
+    What s the output reads differs from source to source, and all three are here:
+
+    - "previous": s_{i−1}, as in appendix A.2.2 of the paper; it has not seen y_{i−1} yet, the word comes by V_o alone;
+    - "current": s_i, as in equation 4 of the paper, which the output layer of most later models follows;
+    - "original": s_{i−1}, but the unit takes in each word as soon as it is known, $s_i = f(s_{i-1}, y_i, c_i)$, as the authors'
+      own code did (GroundHog, experiments/nmt/encdec.py, https://github.com/lisa-groundhog/GroundHog). That code gives the
+      first output no word; here it is the embedding of the beginning.
+
+    Args:
+      vocabulary: Number of target ids.
+      embedding: Numbers of a word's embedding.
+      hidden: Numbers of a state.
+      start_size: Numbers of what s_0 is made of, $s_0 = \tanh(W_s\,\cdot)$.
+      context_size: Numbers of a context.
+      maxout: Numbers of t_i, l.
+      attention: Where contexts come from; None for one fixed context.
+      reset: See `GatedUnit`.
+      readout_state: "previous", "current" or "original".
+      dropout: Probability with which numbers of embeddings and of t_i are left out in training.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int,
+        hidden: int,
+        *,
+        start_size: int,
+        context_size: int,
+        maxout: int,
+        attention: AbstractAttention | None,
+        reset: Reset = "before",
+        readout_state: ReadoutState = "current",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_sizes(vocabulary=vocabulary, embedding=embedding, hidden=hidden, maxout=maxout)
+        check_choice("readout_state", readout_state, READOUT_STATES)
+        self.readout_state, self.dropout = readout_state, dropout
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.start = nn.Linear(start_size, hidden)
+        self.attention = attention
+        self.unit = GatedUnit(embedding, hidden, context_size=context_size, reset=reset)
+        self.from_state = nn.Linear(hidden, 2 * maxout, bias=False)
+        self.from_word = nn.Linear(embedding, 2 * maxout)
+        self.from_context = nn.Linear(context_size, 2 * maxout, bias=False)
+        self.output = nn.Linear(maxout, vocabulary)
+
+    def initial(self, start: Tensor) -> DecoderState:
+        """s_0 = tanh(W_s ·)."""
+        return DecoderState(torch.tanh(self.start(start)))
+
+    def embed(self, words: Tensor) -> Tensor:
+        """E y, with dropout in training."""
+        return F.dropout(self.embedding(words), self.dropout, self.training)
+
+    def readout(self, states: Tensor, words: Tensor, from_contexts: Tensor) -> Tensor:
+        """t_i (…, maxout) of states, embedded words and C_o c_i, with dropout in training."""
+        pairs = self.from_state(states) + self.from_word(words) + from_contexts
+        one, other = pairs.chunk(2, -1)
+        return F.dropout(torch.maximum(one, other), self.dropout, self.training)
+
+    def context(self, hidden: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        """c_i and the weights that it was made with, of the state before the word."""
+        if self.attention is None or encoded.keys is None:
+            assert encoded.context is not None
+            return encoded.context, None
+        return self.attention.attend(hidden, encoded.keys, encoded.states, encoded.mask)
+
+    def step(
+        self, encoded: Encoded, state: DecoderState, previous: Tensor
+    ) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """The word after `previous` (N,): log-probabilities (N, V), the state after it, and the weights (N, S) if any."""
+        word = self.embed(previous)
+        if self.readout_state == "original":
+            before = state.hidden if state.context is None else self.unit(word, state.hidden, state.context)
+            context, weights = self.context(before, encoded)
+            after, read = DecoderState(before, context), before
+        else:
+            context, weights = self.context(state.hidden, encoded)
+            after = DecoderState(self.unit(word, state.hidden, context))
+            read = after.hidden if self.readout_state == "current" else state.hidden
+        logits = self.output(self.readout(read, word, self.from_context(context)))
+        return F.log_softmax(logits, -1), after, weights
+
+    def forward(self, encoded: Encoded, previous: Tensor, *, fused: bool = True) -> Decoded:
+        """All steps, given the word before each, `previous` (T, B)."""
+        words = self.embed(previous)
+        # a unit that takes in a word once it is known is one step ahead; its last step is read by nobody
+        taken = words.roll(-1, 0) if self.readout_state == "original" else words
+        states, contexts, weights = self._run(encoded, self.unit.input(taken), fused)
+        if self.readout_state != "current":
+            states = torch.cat([encoded.initial.hidden.unsqueeze(0), states[:-1]])
+        return Decoded(states, words, contexts, weights)
+
+    def _run(self, encoded: Encoded, gates: Tensor, fused: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """States (T, B, n) after each step; contexts and weights as in `Decoded`."""
+        hidden = encoded.initial.hidden
+        through = self.unit.context
+        assert through is not None
+        if encoded.context is not None:
+            states = self.unit.scan(gates + through(encoded.context), hidden, fused=fused)
+            return states, encoded.context.unsqueeze(0), None
+        if fused and isinstance(self.attention, AdditiveAttention):
+            return self._search(self.attention, encoded, gates)
+        states, contexts, weights = [], [], []
+        for at_step in gates:
+            context, by = self.context(hidden, encoded)
+            hidden = self.unit.advance(at_step + through(context), hidden)
+            states.append(hidden)
+            contexts.append(context)
+            weights.append(by)
+        return torch.stack(states), torch.stack(contexts), torch.stack(weights)
+
+    def _search(
+        self, attention: AdditiveAttention, encoded: Encoded, gates: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        assert encoded.keys is not None
+        assert self.unit.context is not None
+        excluded = None
+        if not encoded.mask.all():
+            excluded = torch.zeros_like(encoded.mask, dtype=gates.dtype).masked_fill_(
+                ~encoded.mask, -torch.inf
+            )
+        arguments = Search(
+            gates,
+            encoded.initial.hidden,
+            encoded.keys,
+            encoded.states,
+            excluded,
+            attention.query.weight,
+            attention.score_vector,
+            self.unit.context.weight,
+            self.unit.recurrent,
+            self.unit.inner_bias,
+        )
+        return search(arguments)
