@@ -167,12 +167,15 @@ def test_more_firing_neurons_than_16_bits_count_need_32():
     assert abs(int(found.sum()) - 3_300_000) < 5 * 3_300_000**0.5
 
 
-def test_stored_graphs_take_any_matrix_and_forget_its_weights():
-    weights = sparse.coo_array(([2.0, 0.0, 1.0, 1.0], ([0, 1, 2, 2], [1, 2, 0, 0])), shape=(3, 3))
+@pytest.mark.parametrize("kind", [sparse.coo_array, sparse.csr_array, sparse.csc_array, sparse.csr_matrix])
+def test_stored_graphs_take_any_matrix_forget_its_weights_and_leave_it_alone(kind):
+    weights = kind(sparse.coo_array(([2.0, 0.0, 1.0, 3.0], ([0, 1, 2, 2], [1, 2, 1, 0])), shape=(3, 3)))
+    before = (weights.data.tolist(), weights.nnz)
     graph = StoredGraph(weights)
-    assert graph.counts([0, 1, 2]).tolist() == [1, 1, 0]
-    assert graph.degree == pytest.approx(2 / 3)
-    assert weights.nnz == 4
+    assert graph.counts([0, 1, 2]).tolist() == [1, 2, 0]
+    assert graph.edges_into([1])[0].tolist() == [0, 2]
+    assert graph.degree == 1
+    assert (weights.data.tolist(), weights.nnz) == before
 
 
 @pytest.mark.parametrize(

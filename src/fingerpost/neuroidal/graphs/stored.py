@@ -55,9 +55,13 @@ class StoredGraph(AbstractGraph):
             raise ShapeError(
                 f"a graph needs a square matrix, row i the targets of neuron i; got {matrix.shape}"
             )
-        self.matrix = sparse.csr_array(matrix, copy=False)
-        self.matrix.eliminate_zeros()
-        self.matrix.sum_duplicates()
+        rows = sparse.csr_array(matrix)
+        if not (rows.has_canonical_format and rows.data.all()):
+            rows = rows.copy()
+            rows.sum_duplicates()
+            rows.eliminate_zeros()
+        ones = np.ones(rows.nnz, np.uint8)
+        self.matrix = sparse.csr_array((ones, rows.indices, rows.indptr), shape=rows.shape)
         self.n = int(matrix.shape[0])
         self.degree = float(self.matrix.nnz / self.n if degree is None else degree)
         self.seed, self.kernels = seed, kernels
