@@ -114,15 +114,33 @@ def checked(
     return x, z, c
 
 
-def checked_many(sequences: Any, where: str = "") -> list[tuple[Tensor, Tensor, Tensor | None]]:
-    """Many sequences as tensors, with one number of features and one dtype."""
+class Packed(NamedTuple):
+    """Many sequences, one after the other in the order of their lengths."""
+
+    x: Tensor  # (rows of all, d)
+    z: Tensor  # (n,)
+    c: Tensor | None  # (rows of all,), or None if no sequence has rewards
+    lengths: list[int]
+    order: list[int]  # which sequence of the list each one is
+
+
+def pack(sequences: Any, where: str = "") -> Packed:
+    """Many sequences as few tensors; they share one number of features, one dtype and one device."""
     rows = _listed(sequences, f"{where}sequences")
+    packed = _pack(rows) if _plain(rows) else None
+    if packed is None or not all(bool(torch.isfinite(t).all()) for t in packed[:3] if t is not None):
+        packed = _pack(checked_many(rows, where))  # one by one: it converts, or says what is wrong
+    return packed
+
+
+def checked_many(rows: list[Any], where: str = "") -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Many sequences as tensors, one by one."""
     found = []
     for number, row in enumerate(rows):
         if not isinstance(row, tuple) or len(row) not in (2, 3):
             raise InvalidTypeError(
                 f"{where}sequence {number} is {type(row).__name__}; expected OutcomeSequence(observations, outcome) or such a "
-                "pair"
+                "tuple"
             )
         found.append(checked(*row, where=f"{where}sequence {number}: "))
         (x, *_), first = found[-1], found[0][0]
@@ -136,6 +154,39 @@ def checked_many(sequences: Any, where: str = "") -> list[tuple[Tensor, Tensor, 
                 "expected the same"
             )
     return found
+
+
+def _plain(rows: list[Any]) -> bool:
+    """Whether all are tensors that fit, seen without looking at a value."""
+    first = rows[0]
+    if not (
+        isinstance(first, tuple) and len(first) > 1 and isinstance(first[0], Tensor) and first[0].ndim == 2
+    ):
+        return False
+    dtype, device, d = first[0].dtype, first[0].device, first[0].shape[1]
+    return dtype.is_floating_point and d > 0 and all(_fits(row, dtype, device, d) for row in rows)
+
+
+def _fits(row: Any, dtype: torch.dtype, device: torch.device, d: int) -> bool:
+    if not isinstance(row, tuple) or len(row) not in (2, 3):
+        return False
+    x, z, c = row if len(row) == 3 else (*row, None)
+    tensors = isinstance(x, Tensor) and isinstance(z, Tensor) and x.ndim == 2 and z.ndim == 0
+    if not tensors or x.shape[1] != d or not x.shape[0] or x.dtype != dtype or z.dtype != dtype:
+        return False
+    if x.device != device or z.device != device:
+        return False
+    return c is None or (isinstance(c, Tensor) and c.dtype == dtype and c.shape == x.shape[:1])
+
+
+def _pack(rows: list[Any]) -> Packed:
+    order = sorted(range(len(rows)), key=lambda i: rows[i][0].shape[0])
+    chosen: list[Any] = [rows[i] if len(rows[i]) == 3 else (*rows[i], None) for i in order]
+    c = None
+    if any(row[2] is not None for row in chosen):
+        c = torch.cat([x.new_zeros(len(x)) if c is None else c for x, _, c in chosen])
+    x, z = torch.cat([row[0] for row in chosen]), torch.stack([row[1] for row in chosen])
+    return Packed(x, z, c, [row[0].shape[0] for row in chosen], order)
 
 
 def _listed(values: Any, name: str) -> list[Any]:

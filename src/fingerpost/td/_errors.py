@@ -24,3 +24,10 @@ def returns(z: Tensor, c: Tensor | None, gamma: float, m: int) -> Tensor:
     if c is None:
         return z * gamma ** torch.arange(m, 0, -1, dtype=z.dtype, device=z.device)
     return recurrence(c, z.new_tensor(gamma), z)
+
+
+def accumulated(slopes: Tensor, decay: float) -> Tensor:
+    """e_t = decay · e_{t−1} + g_t along the first axis, in the shape of g."""
+    backwards = slopes.flatten(1).T.flip(-1) if slopes.ndim > 1 else slopes.flip(-1)
+    traces = recurrence(backwards, slopes.new_tensor(decay), slopes.new_zeros(())).flip(-1)
+    return traces.T.reshape(slopes.shape)

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.td._checks import check_unit, checked
-from fingerpost.td._errors import later_errors, returns, td_errors
+from fingerpost.td._errors import accumulated, later_errors, returns, td_errors
 
 Parameters = dict[str, Tensor]
 
@@ -102,7 +102,10 @@ def module_updates(
     if targets is not None:
         return {name: alpha * _rows(targets - predictions, slope) * slope for name, slope in slopes.items()}
     errors = td_errors(predictions, z, c, gamma)
-    return {name: alpha * _rows(errors, slope) * _traces(slope, decay) for name, slope in slopes.items()}
+    return {
+        name: alpha * _rows(errors, slope) * accumulated(slope, decay or 0.0)
+        for name, slope in slopes.items()
+    }
 
 
 def _online(
@@ -123,14 +126,6 @@ def _online(
             changes[name].append(alpha * error * trace)
         values = {name: p + changes[name][-1] for name, p in values.items()}
     return {name: torch.stack(rows) for name, rows in changes.items()}
-
-
-def _traces(slopes: Tensor, decay: float | None) -> Tensor:
-    trace, rows = torch.zeros_like(slopes[0]), []
-    for slope in slopes:
-        trace = (decay or 0.0) * trace + slope
-        rows.append(trace)
-    return torch.stack(rows)
 
 
 def _rows(factors: Tensor, like: Tensor) -> Tensor:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import FingerpostError, InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.td._checks import (
+    Packed,
     check_choice,
     check_grid,
     check_number,
     check_unit,
     check_unit_grid,
     checked,
-    checked_many,
+    pack,
 )
 
-_CHUNK = 2**18  # elements of the traces held at once: they stay in the cache
+_CHUNK = 2**17  # elements of the traces held at once: they stay in the cache
 PRESENTATIONS = ("per-sequence", "batch")
 
 
@@ -50,7 +52,7 @@ def sequence_map(
     """
     rows = [checked(observations, outcome, rewards)]
     decay = torch.tensor([check_unit(lam, "lam") * check_unit(gamma, "gamma")]).to(rows[0][0])
-    M, b = _maps(rows, decay, gamma)
+    M, b = _maps(pack(rows), decay, gamma)
     return M[0, 0], b[0, 0]
 
 
@@ -97,16 +99,17 @@ def sweep(
     check_choice(presentation, "presentation", PRESENTATIONS)
     if not isinstance(passes, int) or passes < 0:
         raise InvalidValueError(f"passes is {passes!r}; expected a whole number, at least 0")
-    sets, single = _training_sets(sequences)
-    like = sets[0][0][0]
+    packed, sizes, single = _training_sets(sequences)
+    like = packed.x
     lam = check_unit_grid(lambdas, "lambdas", like)
     alpha = check_grid(alphas, "alphas", like)
     decays = lam * check_unit(gamma, "gamma")
-    w = _start(w0, (len(sets), len(lam), len(alpha), like.shape[1]), like).transpose(-1, -2).contiguous()
-    steps = _summed(sets, decays, gamma) if presentation == "batch" else _in_order(sets, decays, gamma)
+    w = _start(w0, (len(sizes), len(lam), len(alpha), like.shape[1]), like).transpose(-1, -2).contiguous()
+    M, b = _maps(packed, decays, gamma)
+    steps = [_summed(M, b, sizes)] if presentation == "batch" else _in_order(M, b, sizes)
     for _ in range(passes):
         for M, b in steps:
-            w = w + alpha * (b[..., None] - M @ w)
+            w.addcmul_(alpha, b[..., None] - M @ w)
     w = torch.where(w.isnan(), torch.inf, w).transpose(-1, -2).contiguous()
     return w[0] if single else w
 
@@ -140,22 +143,19 @@ def batch_fixed_point(
     >>> [round(v, 2) for v in batch_fixed_point(sets, 0.3).tolist()]
     [0.15, 0.31, 0.48, 0.65, 0.83]
     """
-    sets, single = _training_sets(sequences)
-    like = sets[0][0][0]
+    packed, sizes, single = _training_sets(sequences)
+    like = packed.x
     many = torch.as_tensor(lam).ndim > 0
     decays = check_unit_grid(lam if many else [check_number(lam, "lam")], "lam", like)
     decays = decays * check_unit(gamma, "gamma")
-    ((M, b),) = _summed(sets, decays, gamma)
-    w = _start(w0, (len(sets), len(decays), like.shape[1]), like)
-    basis, seen = _observed_directions(sets)
+    M, b = _summed(*_maps(packed, decays, gamma), sizes)
+    w = _start(w0, (len(sizes), len(decays), like.shape[1]), like)
+    basis, seen = _observed_directions(packed, sizes)
     M, basis, seen = basis.mT @ M @ basis, basis.expand_as(M), seen.expand_as(b)
     inside = seen[..., None] & seen[..., None, :]
     eye = torch.eye(like.shape[1], dtype=like.dtype, device=like.device)
-    coordinates = basis.mT @ b[..., None]
-    w_in = (basis.mT @ w[..., None])[..., 0]
-    solved = torch.linalg.solve(
-        torch.where(inside, M, eye), torch.where(seen, coordinates[..., 0], w_in)[..., None]
-    )
+    known, before = ((basis.mT @ v[..., None])[..., 0] for v in (b, w))
+    solved = torch.linalg.solve(torch.where(inside, M, eye), torch.where(seen, known, before)[..., None])
     w = (basis @ solved)[..., 0]
     w = w if many else w[:, 0]
     return w[0] if single else w
@@ -179,15 +179,13 @@ def stable_alpha(sequences: Any, lam: float, *, gamma: float = 1.0) -> float:
     1.0
     """
     kappa = check_unit(lam, "lam") + (1 - lam) / (1 + check_unit(gamma, "gamma"))
-    norms = [float(torch.linalg.matrix_norm(x, 2)) for x, *_ in checked_many(sequences)]
-    return kappa / max(norms) ** 2 if max(norms) > 0 else float("inf")
+    packed = pack(sequences)
+    largest = max(float(torch.linalg.matrix_norm(x, 2)) for x in packed.x.split(packed.lengths))
+    return kappa / largest**2 if largest > 0 else float("inf")
 
 
-Rows = list[tuple[Tensor, Tensor, Tensor | None]]
-
-
-def _training_sets(sequences: Any) -> tuple[list[Rows], bool]:
-    """Checked training sets, and whether one alone was given."""
+def _training_sets(sequences: Any) -> tuple[Packed, list[int], bool]:
+    """Packed sequences of all training sets, how many each set has, and whether one set alone was given."""
     if isinstance(sequences, (Tensor, str)) or not hasattr(sequences, "__iter__"):
         raise InvalidTypeError(
             f"sequences is {type(sequences).__name__}; expected a list of OutcomeSequence, or a list of such lists"
@@ -196,16 +194,20 @@ def _training_sets(sequences: Any) -> tuple[list[Rows], bool]:
     if not given:
         raise InvalidValueError("sequences is empty; expected at least one")
     if isinstance(given[0], tuple):  # a sequence; training sets are lists
-        return [checked_many(given)], True
-    sets = [checked_many(rows, where=f"training set {number}, ") for number, rows in enumerate(given)]
-    for number, rows in enumerate(sets):
-        x, first = rows[0][0], sets[0][0][0]
-        if x.shape[1] != first.shape[1] or x.dtype != first.dtype or x.device != first.device:
-            raise ShapeError(
-                f"training set {number} has {x.shape[1]} features of {x.dtype} on {x.device}, and training set 0 "
-                f"{first.shape[1]} of {first.dtype} on {first.device}; expected the same"
+        return pack(given), [len(given)], True
+    for number, rows in enumerate(given):
+        if not isinstance(rows, list) or not rows:
+            found = "empty" if isinstance(rows, list) else type(rows).__name__
+            raise InvalidValueError(
+                f"training set {number} is {found}; expected a list of OutcomeSequence, one at least"
             )
-    return sets, False
+    sizes = [len(rows) for rows in given]
+    try:
+        return pack([row for rows in given for row in rows]), sizes, False
+    except FingerpostError:
+        for number, rows in enumerate(given):  # to name the set
+            pack(rows, where=f"training set {number}, ")
+        raise
 
 
 def _start(w0: Tensor | float | None, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -220,67 +222,65 @@ def _start(w0: Tensor | float | None, shape: tuple[int, ...], like: Tensor) -> T
         ) from None
 
 
-def _maps(rows: Rows, decays: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """M (n, L, d, d) and b (n, L, d) of n sequences; sequences of like length go together."""
-    d, count = rows[0][0].shape[1], len(decays)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
-    found = decays.new_empty(len(rows), count, d, d + 1)
-    start = 0
-    while start < len(order):
+def _maps(packed: Packed, decays: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """M (n, L, d, d) and b (n, L, d) of n sequences in the order given; sequences of like length go together."""
+    d, count, lengths = packed.x.shape[1], len(decays), packed.lengths
+    found = decays.new_empty(len(lengths), count, d, d + 1)
+    start = first = 0
+    while start < len(lengths):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * len(rows[order[stop]][0]) * count * d <= _CHUNK:
+        while stop < len(lengths) and (stop + 1 - start) * lengths[stop] * count * d <= _CHUNK:
             stop += 1
-        chosen = order[start:stop]
-        found[chosen] = _padded_maps([rows[i] for i in chosen], decays, gamma)
-        start = stop
+        last = first + sum(lengths[start:stop])
+        found[start:stop] = _padded_maps(packed, slice(start, stop), slice(first, last), decays, gamma)
+        start, first = stop, last
+    places = torch.tensor(packed.order, device=found.device).argsort()
+    found = found.index_select(0, places)
     return found[..., :d], found[..., d]
 
 
-def _padded_maps(rows: Rows, decays: Tensor, gamma: float) -> Tensor:
+def _padded_maps(packed: Packed, chosen: slice, rows: slice, decays: Tensor, gamma: float) -> Tensor:
     """[M b] of sequences, shape (n, L, d, d + 1); rows of 0 after the end change nothing."""
-    x = torch.nn.utils.rnn.pad_sequence([x for x, *_ in rows])  # (T, n, d)
-    right = x.new_zeros(*x.shape[:2], x.shape[2] + 1)
-    right[..., :-1] = x
-    right[:-1, :, :-1] -= gamma * x[1:]
-    for i, (row, z, c) in enumerate(rows):
-        if c is not None:
-            right[: len(row), i, -1] = c
-        right[len(row) - 1, i, -1] += gamma * z
-    traces = x.new_empty(len(decays), *x.shape)
-    trace = x.new_zeros(len(decays), *x.shape[1:])
-    for t, row in enumerate(x):
-        trace = torch.add(row, decays[:, None, None] * trace, out=traces[:, t])
-    return torch.einsum("ltnd,tnk->nldk", traces, right)
+    lengths = torch.tensor(packed.lengths[chosen], device=decays.device)
+    columns = torch.arange(len(lengths), device=decays.device)
+    column = columns.repeat_interleave(lengths)
+    time = torch.arange(len(column), device=decays.device) - (lengths.cumsum(0) - lengths)[column]
+    d = packed.x.shape[1]
+    x = packed.x.new_zeros(int(lengths[-1]), len(lengths), d)
+    x[time, column] = packed.x[rows]
+    right = x.new_zeros(*x.shape[:2], d + 1)
+    right[..., :d] = x
+    right[:-1, :, :d] -= gamma * x[1:]
+    if packed.c is not None:
+        right[time, column, d] = packed.c[rows]
+    right[lengths - 1, columns, d] += gamma * packed.z[chosen]
+    traces = x.repeat(1, 1, len(decays))
+    factors, each = decays.repeat_interleave(d), traces.unbind(0)
+    for before, now in pairwise(each):
+        now.addcmul_(factors, before)
+    found = torch.bmm(traces.permute(1, 2, 0), right.transpose(0, 1))  # views that BLAS takes as they are
+    return found.unflatten(1, (-1, d))
 
 
-def _in_order(sets: list[Rows], decays: Tensor, gamma: float) -> list[tuple[Tensor, Tensor]]:
+def _in_order(M: Tensor, b: Tensor, sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
     """For each place in the training sets, M (S, L, d, d) and b (S, L, d); 0 for sets that have ended."""
-    M, b = _maps([row for rows in sets for row in rows], decays, gamma)
-    longest = max(map(len, sets))
-    places = torch.full((longest, len(sets)), -1)
-    start = 0
-    for s, rows in enumerate(sets):
-        places[: len(rows), s] = torch.arange(start, start + len(rows))
-        start += len(rows)
-    here = (places >= 0).to(M)[..., None, None]
-    return [(M[at] * real[..., None], b[at] * real) for at, real in zip(places, here)]
+    if len(set(sizes)) == 1:
+        return list(zip(M.unflatten(0, (-1, sizes[0])).unbind(1), b.unflatten(0, (-1, sizes[0])).unbind(1)))
+    padded = (torch.nn.utils.rnn.pad_sequence(list(part.split(sizes))) for part in (M, b))
+    return list(zip(*padded))
 
 
-def _summed(sets: list[Rows], decays: Tensor, gamma: float) -> list[tuple[Tensor, Tensor]]:
+def _summed(M: Tensor, b: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """ΣM (S, L, d, d) and Σb (S, L, d) of each training set, as the one step that a batch is."""
-    M, b = _maps([row for rows in sets for row in rows], decays, gamma)
-    sizes = [len(rows) for rows in sets]
-    return [
-        (
-            torch.stack([part.sum(0) for part in M.split(sizes)]),
-            torch.stack([part.sum(0) for part in b.split(sizes)]),
-        )
-    ]
+    return (
+        torch.stack([part.sum(0) for part in M.split(sizes)]),
+        torch.stack([part.sum(0) for part in b.split(sizes)]),
+    )
 
 
-def _observed_directions(sets: list[Rows]) -> tuple[Tensor, Tensor]:
+def _observed_directions(packed: Packed, sizes: list[int]) -> tuple[Tensor, Tensor]:
     """An orthonormal basis (S, 1, d, d) of the weights, and which of its vectors were observed, (S, 1, d)."""
-    grams = torch.stack([sum(x.mT @ x for x, *_ in rows) for rows in sets])  # pyright: ignore
-    values, basis = torch.linalg.eigh(grams)
-    least = values[:, -1:] * values.shape[-1] * torch.finfo(values.dtype).eps
-    return basis[:, None], (values > least)[:, None]
+    gram, _ = _summed(*_maps(packed, packed.x.new_zeros(1), 0.0), sizes)  # at λ = γ = 0, M = Σ x xᵀ
+    values, basis = torch.linalg.eigh(gram)
+    least = values[..., -1:] * values.shape[-1] * torch.finfo(values.dtype).eps
+    return basis, values > least

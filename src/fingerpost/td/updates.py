@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.td._checks import check_choice, check_number, check_unit, checked
-from fingerpost.td._errors import returns, td_errors
+from fingerpost.td._errors import accumulated, returns, td_errors
 from fingerpost.td.gradients import Parameters, module_updates
 
 TRACES = ("accumulating", "replacing", "dutch")
@@ -163,6 +163,8 @@ def check_weights(weights: Any, x: Tensor) -> Tensor:
 
 def eligibility(x: Tensor, decay: float, traces: str) -> Tensor:
     """e_1 … e_m, shape (m, d)."""
+    if traces == "accumulating":
+        return accumulated(x, decay)
     trace, rows = torch.zeros_like(x[0]), []
     for row in x:
         trace = _next_trace(trace, row, decay, traces)
