@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fingerpost.lab._light_svg import crowds_as_images, lighten
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -129,7 +131,8 @@ def legend_outside(figure: Figure, axis: Any, *, place: str = "lower center", co
 def svg_bytes(figure: Figure, *, title: str = "", description: str = "") -> bytes:
     """Renders a figure as SVG: the same bytes for the same data (no date, fixed ids, no document type).
 
-    Text stays text: small, searchable and selectable; where DejaVu Sans is absent, Verdana has its widths.
+    Text stays text: small, searchable and selectable; where DejaVu Sans is absent, Verdana has its widths. Artists of
+    several hundred marks become images inside the SVG, and coordinates have one decimal of a point.
 
     Args:
       figure: A matplotlib Figure.
@@ -142,9 +145,10 @@ def svg_bytes(figure: Figure, *, title: str = "", description: str = "") -> byte
     metadata = {"Date": None, "Creator": None, "Title": title, "Description": description}
     with figure_style():
         canvas = figure.canvas
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
+        with crowds_as_images(figure):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
         figure.set_canvas(canvas)
-    return _numbered(_DOCTYPE.sub(b"", buffer.getvalue(), count=1))
+    return lighten(_numbered(_DOCTYPE.sub(b"", buffer.getvalue(), count=1)))
 
 
 def _numbered(svg: bytes) -> bytes:
