@@ -1,0 +1,131 @@
+"""What `TDLearner` takes: sequences, or rows with outcomes; messages name columns and rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.td._checks import OutcomeSequence, checked_many
+from fingerpost.td.tables import SequenceTable
+
+
+def given_sequences(X: Any, y: Any, ids: Any) -> tuple[list[OutcomeSequence], list[str] | None]:
+    """Checked float64 sequences, and the names of the features if they have any."""
+    if isinstance(X, SequenceTable):
+        return _given(X.sequences), list(X.features)
+    if isinstance(X, (list, tuple)) and X and isinstance(X[0], tuple) and y is None:
+        return _given(list(X)), None
+    if y is None:
+        raise InvalidValueError(
+            "TDLearner requires y to be passed, but the target y is None; or give a list of OutcomeSequence"
+        )
+    x = checked_rows(X)
+    outcomes = _checked_outcomes(y, len(x))
+    if ids is None:
+        groups = [[i] for i in range(len(x))]
+    else:
+        groups = _groups(ids, outcomes)
+    sequences = [
+        OutcomeSequence(
+            torch.from_numpy(x[chosen]), torch.tensor(float(outcomes[chosen[-1]]), dtype=torch.float64)
+        )
+        for chosen in groups
+    ]
+    return sequences, names_of(X)
+
+
+def names_of(X: Any) -> list[str] | None:
+    """The names of a table's columns, if it has any."""
+    columns = getattr(X, "columns", None)
+    names = [] if columns is None else list(columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def checked_rows(X: Any, name: str = "X") -> np.ndarray:
+    """X as float64 of shape (n, d), n and d at least 1, all finite."""
+    if hasattr(X, "toarray"):
+        raise InvalidTypeError(f"{name} is a sparse matrix; expected a dense one: {name}.toarray()")
+    array = _numbers(X, name)
+    if array.ndim != 2:
+        raise InvalidValueError(
+            f"{name} has shape {array.shape}. Expected 2D array (n, d), one observation a row. "
+            f"Reshape your data: {name}.reshape(-1, 1) is one column, {name}.reshape(1, -1) one row"
+        )
+    if array.shape[1] == 0:
+        raise InvalidValueError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+    if len(array) == 0:
+        raise InvalidValueError(
+            f"{name} has no sample: 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
+        )
+    _check_finite(array, name)
+    return array
+
+
+def _given(rows: list[Any]) -> list[OutcomeSequence]:
+    found = checked_many(rows) if rows else []
+    if not found:
+        raise InvalidValueError("sequences is empty; expected at least one")
+    return [
+        OutcomeSequence(x.double().cpu(), z.double().cpu(), None if c is None else c.double().cpu())
+        for x, z, c in found
+    ]
+
+
+def _groups(ids: Any, outcomes: np.ndarray) -> list[list[int]]:
+    """Places of each sequence's rows; raises where a sequence has two outcomes."""
+    names = np.asarray(ids)
+    if names.shape != outcomes.shape:
+        raise ShapeError(
+            f"sequences have shape {names.shape}; expected ({len(outcomes)},), a name for each row"
+        )
+    groups: dict[Any, list[int]] = {}
+    for place, name in enumerate(names.tolist()):
+        groups.setdefault(name, []).append(place)
+    for name, chosen in groups.items():
+        if np.ptp(outcomes[chosen]):
+            raise InvalidValueError(
+                f"sequence {name!r} has outcomes from {outcomes[chosen].min():g} to {outcomes[chosen].max():g}; a sequence has "
+                "one, in all of its rows"
+            )
+    return list(groups.values())
+
+
+def _checked_outcomes(y: Any, rows: int) -> np.ndarray:
+    array = _numbers(y, "y")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ShapeError(f"y has shape {array.shape}; expected (n,)")
+    if len(array) != rows:
+        raise ShapeError(f"y has {len(array)} rows and X has {rows}; they must be as many")
+    _check_finite(array, "y")
+    return array
+
+
+def _numbers(value: Any, name: str) -> np.ndarray:
+    array = np.asarray(value)
+    if np.iscomplexobj(array):
+        raise InvalidValueError(
+            f"{name} is complex. Complex data not supported: give real and imaginary columns"
+        )
+    try:
+        return array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        kind = InvalidTypeError if isinstance(error, TypeError) else InvalidValueError
+        raise kind(
+            f"{name} holds what is no number ({error}; argument must be a string or a number); code it as numbers"
+        ) from error
+
+
+def _check_finite(array: np.ndarray, name: str) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        place = np.argwhere(bad)[0].tolist()
+        where = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
+        raise InvalidValueError(
+            f"{name} has {int(bad.sum())} entries that are NaN or infinity (inf), first in {where}, counted from 0; "
+            "drop or impute them first"
+        )
