@@ -130,6 +130,11 @@ def _edges(keys, salt, thresholds, guide, bits, lanes, size, rejected, mask, sta
 @_compiled
 def csr_scatter(starts, columns, rows, begin, end, out):
     """Adds to `out`, shape (end − begin,), how many of the rows of a stored matrix have an entry in each column."""
+    if begin == 0 and end == starts.size - 1:
+        for i in range(rows.size):
+            for j in range(starts[rows[i]], starts[rows[i] + 1]):
+                out[columns[j]] += 1
+        return
     for i in range(rows.size):
         for j in range(starts[rows[i]], starts[rows[i] + 1]):
             if begin <= columns[j] < end:

@@ -94,7 +94,7 @@ class ImplicitGraph(AbstractGraph):
 
     @property
     def tile(self) -> int:
-        return min(self.n, max(self.block, 1 << 20))
+        return min(self.n, max(4 * self.block, 1 << 20))
 
     @property
     def parameters(self) -> dict[str, Any]:
