@@ -27,8 +27,6 @@ def recurrence(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None = None) ->
 
 
 class _Recurrence(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None) -> Tensor:
         length = a.shape[-1]
@@ -56,6 +54,17 @@ class _Recurrence(torch.autograd.Function):
             last = s[..., -1] * (c if c.ndim == 0 else c[..., -1])
             of_end = last if stop is None else last.masked_fill(stop[..., -1], 0)
         return s, of_c, of_end, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        """Members of a batch are rows like any others."""
+        a, c, end, stop = (x if dim is None else x.movedim(dim, 0) for x, dim in zip(inputs, in_dims))
+        shape = a.shape if in_dims[0] is not None else (info.batch_size, *a.shape)
+        if in_dims[1] is not None and c.ndim == 1:  # a number for each member
+            c = c.reshape(-1, *(1 for _ in shape[1:]))
+        c = c if c.ndim == 0 else c.expand(shape)
+        stop = None if stop is None else stop.expand(shape)
+        return _Recurrence.apply(a.expand(shape), c, end.expand(shape[:-1]), stop), 0
 
 
 def _scan(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError
+from fingerpost.errors import InvalidValueError, NumericalError
 from fingerpost.td._checks import OutcomeSequence, check_choice, check_number, check_unit, checked_many
 from fingerpost.td._learner_input import checked_rows, given_sequences, names_of
 from fingerpost.td.maps import batch_fixed_point, stable_alpha, sweep
@@ -114,13 +114,14 @@ class TDLearner:
         Raises:
           InvalidValueError: If a setting is out of range, a value is missing, or a sequence has two outcomes.
           ShapeError: If a sequence is empty or ragged, or shapes do not fit.
+          NumericalError: If the weights diverge, at a step size that was given.
         """
         self._check_settings()
         rows, names = given_sequences(X, y, sequences)
         self._forget(rows, names)
         rows = self._with_constant(rows)
         if self.epochs is None:
-            self._keep(batch_fixed_point(rows, self.lam, gamma=self.gamma), rows)
+            self._keep(batch_fixed_point(rows, self.lam, gamma=self.gamma))
             return self
         self._step_size(rows)
         self._present(rows, self.epochs)
@@ -187,10 +188,10 @@ class TDLearner:
         w = np.append(self.coef_, self.intercept_) if self.intercept else self.coef_
         return torch.from_numpy(np.array(w)).to(like)
 
-    def _keep(self, w: Tensor, rows: list[OutcomeSequence]) -> None:
+    def _keep(self, w: Tensor) -> None:
         values = w.numpy().astype(np.float64)
         if not np.isfinite(values).all():
-            raise InvalidValueError(
+            raise NumericalError(
                 f"the weights diverged at alpha = {self.alpha_:g}; lower it, or take alpha='auto'"
             )
         if self.intercept:
@@ -202,13 +203,13 @@ class TDLearner:
         w, alpha = self._weights(rows[0].observations), float(self.alpha_ or 0.0)
         if self.traces == "accumulating" and not self.online:
             w = sweep(rows, [self.lam], [alpha], gamma=self.gamma, w0=w, passes=passes)[0, 0]
-            return self._keep(w, rows)
+            return self._keep(w)
         settings: dict[str, Any] = {"alpha": alpha, "gamma": self.gamma, "traces": self.traces}
         settings["online"] = self.online or self.traces == "dutch"
         for _ in range(passes):
             for x, z, c in checked_many(list(rows)):
                 w = w + td_updates(x, z, w, self.lam, rewards=c, **settings).sum(0)
-        return self._keep(w, rows)
+        return self._keep(w)
 
     def _check_features(self, count: int, names: list[str] | None) -> None:
         mine = getattr(self, "feature_names_in_", None)

@@ -51,7 +51,7 @@ def sequence_map(
     ([[1.0, -0.5, -0.25], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]], [0.25, 0.5, 1.0])
     """
     rows = [checked(observations, outcome, rewards)]
-    decay = torch.tensor([check_unit(lam, "lam") * check_unit(gamma, "gamma")]).to(rows[0][0])
+    decay = rows[0][0].new_tensor([check_unit(lam, "lam") * check_unit(gamma, "gamma")])
     M, b = _maps(pack(rows), decay, gamma)
     return M[0, 0], b[0, 0]
 

@@ -55,7 +55,8 @@ def lambda_return(
         a = _added(r, goes_on, discount * (1 - mix), done is not None)
     else:
         a = _added(r, torch.where(cut, goes_on, (1 - mix) * goes_on), discount, True)
-    return recurrence(a, _carried(discount * mix, r), following[..., -1], _either(done, cut))
+    end = following[..., -1] if done is None else following[..., -1].masked_fill(done[..., -1], 0)
+    return recurrence(a, _carried(discount * mix, r), end, _either(done, cut))
 
 
 def generalized_advantage(
@@ -70,7 +71,8 @@ def generalized_advantage(
 ) -> tuple[Tensor, Tensor]:
     r"""Generalized advantages A_t = δ_t + γλ (1 − d_t) A_{t+1} with δ_t = r_t + γ (1 − d_t) V_{t+1} − V_t, and A + V.
 
-    Schulman et al. (2016), eq. 16, https://arxiv.org/abs/1506.02438. A + V is the λ-return.
+    Schulman et al. (2016), eq. 16, https://arxiv.org/abs/1506.02438. A + V is the λ-return, where
+    `next_values` and `values` agree on steps that go on.
 
     Args:
       rewards: r_0 … r_{T−1}, shape (..., T).
@@ -123,7 +125,7 @@ def _factor(value: float | Tensor, name: str, r: Tensor) -> float | Tensor:
     """Γ or λ as a number, or as a tensor that broadcasts to the rewards."""
     if not isinstance(value, Tensor):
         return check_unit(value, name)
-    if value.device.type == "cpu" and value.numel() and not bool(((value >= 0) & (value <= 1)).all()):
+    if value.device.type == "cpu" and value.numel() and _seen(~((value >= 0) & (value <= 1)).all()):
         raise InvalidValueError(
             f"{name} reaches from {float(value.min()):g} to {float(value.max()):g}; expected [0, 1]"
         )
@@ -177,4 +179,12 @@ def _ends(x: Tensor | None) -> Tensor | None:
     if x is None:
         return None
     x = x if x.dtype == torch.bool else x != 0
-    return None if x.device.type == "cpu" and not bool(x.view(torch.uint8).amax()) else x  # any() is slow
+    return None if x.device.type == "cpu" and _seen(x.view(torch.uint8).amax() == 0) else x  # any() is slow
+
+
+def _seen(test: Tensor) -> bool:
+    """Whether a test holds for sure; transforms such as vmap have no value to look at."""
+    try:
+        return bool(test)
+    except RuntimeError:
+        return False
