@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 _BLOCK = 64
 """Steps of a block at most. Shorter ones transpose badly, longer ones leave the cache."""
+_transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+_SMALL = 2**15
+"""Elements below which the calls cost more than what they do."""
 
 
 def recurrence(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None = None) -> Tensor:
@@ -23,7 +27,11 @@ def recurrence(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None = None) ->
     Returns:
       y_0 … y_{T−1}, shape (..., T).
     """
-    return _Recurrence.apply(a, c, end.expand(a.shape[:-1]), stop)
+    end = end.expand(a.shape[:-1])
+    tracked = torch.is_grad_enabled() and (a.requires_grad or c.requires_grad or end.requires_grad)
+    if tracked or _transformed():
+        return _Recurrence.apply(a, c, end, stop)
+    return _Recurrence.forward(a, c, end, stop)  # binding the arguments of an autograd.Function takes 0.2 ms
 
 
 class _Recurrence(torch.autograd.Function):
@@ -70,7 +78,7 @@ class _Recurrence(torch.autograd.Function):
 def _scan(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None) -> Tensor:
     """The recurrence for (N, T), without a graph: each block from 0, then what comes in from the block after it."""
     rows, length = a.shape
-    block = _block(length)
+    block = _block(rows, length)
     short = -length % block
     if short:  # steps before the first, which nothing depends on
         a = torch.nn.functional.pad(a, (short, 0))
@@ -95,11 +103,12 @@ def _scan(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None) -> Tensor:
     return y.t().reshape(rows, -1)[:, short:]
 
 
-def _block(length: int) -> int:
-    """A block length that divides T if one of 32 to 64 does, or that leaves few steps over."""
-    if length <= _BLOCK:
+def _block(rows: int, length: int) -> int:
+    """A block length near what divides T, about √T where a step is too short to pay for its call."""
+    most = _BLOCK if rows * length > _SMALL else min(_BLOCK, max(8, math.isqrt(length)))
+    if length <= most:
         return max(1, length)
-    return min(range(_BLOCK, _BLOCK // 2 - 1, -1), key=lambda block: -length % block)
+    return min(range(most, most // 2 - 1, -1), key=lambda block: -length % block)
 
 
 def _by_time(x: Tensor, block: int, columns: int) -> Tensor:

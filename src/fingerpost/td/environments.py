@@ -61,6 +61,15 @@ def from_gymnasium(
     >>> episode.observations.tolist(), episode.rewards.tolist(), float(episode.outcome)
     ([[3.0], [2.0], [1.0]], [-1.0, -1.0, -1.0], 0.0)
     """
+    _check(env, episodes, max_steps)
+    encode = _encoder(env, features, dtype)
+    return [
+        _episode(env, policy, encode, value, max_steps, seed if number == 0 else None, number, dtype)
+        for number in range(episodes)
+    ]
+
+
+def _check(env: Any, episodes: int, max_steps: int | None) -> None:
     for name in ("reset", "step"):
         if not callable(getattr(env, name, None)):
             raise InvalidTypeError(
@@ -73,11 +82,6 @@ def from_gymnasium(
     for name, number in (("episodes", episodes), ("max_steps", max_steps)):
         if number is not None and (not isinstance(number, int) or number < 1):
             raise InvalidValueError(f"{name} is {number!r}; expected a whole number, at least 1")
-    encode = _encoder(env, features, dtype)
-    return [
-        _episode(env, policy, encode, value, max_steps, seed if number == 0 else None, number, dtype)
-        for number in range(episodes)
-    ]
 
 
 def _episode(

@@ -83,14 +83,7 @@ def read_sequences(
             )
     if not names:
         raise InvalidValueError(f"{file} has no column of features, beside {', '.join(known)}")
-    groups: dict[str, list[int]] = {}
-    place = header.index(sequence)
-    for number, row in enumerate(rows):
-        if row[place].lower() in _MISSING:
-            raise InvalidValueError(
-                f"{file}: column {sequence!r} is empty in row {number + 1}; say which sequence it is of"
-            )
-        groups.setdefault(row[place], []).append(number)
+    groups = _groups(file, header, rows, sequence)
     columns = {name: _column(file, header, rows, name) for name in [*names, *known[2:]]}
     results = _column(file, header, rows, outcome, may_lack=True)
     sequences = [
@@ -132,6 +125,19 @@ def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
                 f"{file}: row {number} has {len(row)} cells and the header {len(header)} (separated by {delimiter!r})"
             )
     return header, rows
+
+
+def _groups(file: Path, header: list[str], rows: list[list[str]], name: str) -> dict[str, list[int]]:
+    """The places of each sequence's rows, in the order of the file."""
+    groups: dict[str, list[int]] = {}
+    place = header.index(name)
+    for number, row in enumerate(rows):
+        if row[place].lower() in _MISSING:
+            raise InvalidValueError(
+                f"{file}: column {name!r} is empty in row {number + 1}; say which sequence it is of"
+            )
+        groups.setdefault(row[place], []).append(number)
+    return groups
 
 
 def _column(

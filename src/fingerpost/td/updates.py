@@ -71,16 +71,12 @@ def td_updates(
     """
     decay = check_unit(gamma, "gamma") * check_unit(lam, "lam")
     check_number(alpha, "alpha")
-    check_choice(traces, "traces", TRACES)
+    _check_traces(traces, online, weights)
     if isinstance(weights, nn.Module):
-        if traces != "accumulating":
-            raise InvalidValueError(f"traces={traces!r} is defined for linear predictors alone; leave it out")
         return module_updates(weights, observations, outcome, decay, alpha, gamma, rewards, online)
     x, z, c = checked(observations, outcome, rewards)
     w = check_weights(weights, x)
     if traces == "dutch":
-        if not online:
-            raise InvalidValueError("traces='dutch' is true online TD(λ), which needs online=True")
         return _true_online(x, z, c, w, alpha, gamma, decay)
     if online:
         return _online(x, z, c, w, alpha, gamma, decay, traces)
@@ -148,6 +144,14 @@ def widrow_hoff_updates(
         changes.append(alpha * (target - row @ w) * row)
         w = w + changes[-1]
     return torch.stack(changes)
+
+
+def _check_traces(traces: str, online: bool, weights: Any) -> None:
+    check_choice(traces, "traces", TRACES)
+    if traces != "accumulating" and isinstance(weights, nn.Module):
+        raise InvalidValueError(f"traces={traces!r} is defined for linear predictors alone; leave it out")
+    if traces == "dutch" and not online:
+        raise InvalidValueError("traces='dutch' is true online TD(λ), which needs online=True")
 
 
 def check_weights(weights: Any, x: Tensor) -> Tensor:
