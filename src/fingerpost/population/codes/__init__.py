@@ -1,0 +1,1 @@
+"""How counts come about given a stimulus: one file for each law."""
