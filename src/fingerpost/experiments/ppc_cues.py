@@ -338,9 +338,8 @@ def _claim_observer(run: Run, found: Mapping[str, Any]) -> None:
             low=-0.15,
             high=0.15,
             interval=cell["formula_gap"][1:],
-            note=f"the largest gap, {furthest} at conflict {cell['conflict']:g}; finite spikes: E[1/R] weighs the weaker "
-            "cue less "
-            "than g₁ : g₂",
+            note=f"the largest gap, {furthest} at conflict {cell['conflict']:g}; for few spikes E[1/R] exceeds "
+            "1/E[R], so the formula trusts the weaker cue less than the sum does",
             decided_by="interval",
         )
     )
