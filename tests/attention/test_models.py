@@ -13,6 +13,7 @@ from fingerpost.attention import (
     RNNSearch,
     TokenLosses,
 )
+from fingerpost.attention._bptt_readout import LEVELS, thin
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 
 
@@ -120,11 +121,12 @@ def test_the_gradient_of_each_word_by_the_source_embeddings_is_at_hand(kind, fus
                 assert abs((up - down) / 2e-5 - found[0, j, k]) < 1e-8
 
 
-def test_dropout_draws_from_torch_and_both_paths_draw_alike():
-    source, target = batch()
+@pytest.mark.parametrize("kind", ["search-before-current-both", "fixed-after-original-onward"])
+def test_dropout_draws_from_torch_and_both_paths_draw_alike_where_lengths_are_alike(kind):
+    source, target = batch(((5, 4),) * 3)
     found = []
     for fused in (True, True, False):
-        model = build("search-before-current-both", dropout=0.5, fused=fused)
+        model = build(kind, dropout=0.5, fused=fused)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             loss = model.loss(source, target).total
@@ -133,10 +135,32 @@ def test_dropout_draws_from_torch_and_both_paths_draw_alike():
     torch.testing.assert_close(found[0][0], found[2][0])
     for name, grad in found[0][1].items():
         torch.testing.assert_close(grad, found[2][1][name], rtol=1e-10, atol=1e-12, msg=name)
-    model = build("search-before-current-both", dropout=0.5)
+
+
+def test_dropout_is_for_training_alone():
+    model, (source, target) = build("search-before-current-both", dropout=0.5), batch()
     assert model.loss(source, target).total != model.loss(source, target).total
     model.eval()
     assert model.loss(source, target).total == model.loss(source, target).total
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 0.9])
+def test_thinning_leaves_out_as_many_as_asked_and_keeps_the_mean(probability):
+    x = torch.ones(333, 301, dtype=torch.float64).requires_grad_()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        y = thin(x, probability)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert (grad == y).all()
+    n = x.numel()
+    y, kept = y.detach(), y[y != 0].detach()
+    share = float((y == 0).double().mean())
+    assert abs(share - probability) < 4 * (probability * (1 - probability) / n) ** 0.5 + 1 / LEVELS
+    assert (kept == kept[0]).all()
+    assert abs(float(kept[0]) * (1 - probability) - 1) < 1e-3
+    lanes = (y.flatten()[: n // 4 * 4].view(-1, 4) == 0).double()  # four numbers share one draw of 64 bits
+    assert (lanes.mean(0) - probability).abs().max() < 5 * (probability * (1 - probability) / (n / 4)) ** 0.5
+    assert (torch.corrcoef(lanes.T) - torch.eye(4)).abs().max() < 5 / (n / 4) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -59,23 +59,26 @@ class _Search(torch.autograd.Function):
     def forward(ctx: Any, *given: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         a = Search(*given)  # type: ignore[arg-type]
         steps, rows = a.gates.shape[:2]
-        tape = UnitTape.begin(a.initial, steps, a.recurrent, a.inner_bias)
+        states = a.initial.new_empty(steps + 1, *a.initial.shape)
+        states[0] = a.initial
+        before, after = states[:-1].flatten(0, 1), states[1:].flatten(0, 1)
+        tape = UnitTape.begin(before, after, a.recurrent, a.inner_bias)
         queries = a.keys.new_empty(steps, rows, a.keys.shape[2])
         weights = a.keys.new_empty(steps, rows, a.keys.shape[1])
         contexts = a.values.new_empty(steps, rows, a.values.shape[2])
         hidden = torch.empty_like(a.keys)
         for i in range(steps):
-            torch.mm(tape.states[i], a.query.t(), out=queries[i])
+            torch.mm(states[i], a.query.t(), out=queries[i])
             torch.add(a.keys, queries[i].unsqueeze(1), out=hidden).tanh_()
             scores = hidden @ a.score_vector
             if a.excluded is not None:
                 scores += a.excluded
             torch.softmax(scores, 1, out=weights[i])
             torch.bmm(weights[i].unsqueeze(1), a.values, out=contexts[i].unsqueeze(1))
-            tape.step(i, torch.addmm(a.gates[i], contexts[i], a.context.t()))
-        ctx.save_for_backward(*given, tape.states, tape.opened, tape.inner, queries, weights, contexts)
+            tape.step(slice(i * rows, (i + 1) * rows), torch.addmm(a.gates[i], contexts[i], a.context.t()))
+        ctx.save_for_backward(*given, before, after, tape.opened, tape.inner, queries, weights, contexts)
         ctx.set_materialize_grads(False)
-        return tape.states[1:], contexts, weights
+        return states[1:], contexts, weights
 
     @staticmethod
     @once_differentiable
@@ -90,7 +93,8 @@ class _SearchBackward:
     def __init__(
         self,
         arguments: Search,
-        states: Tensor,
+        before: Tensor,
+        after: Tensor,
         opened: Tensor,
         inner: Tensor | None,
         queries: Tensor,
@@ -98,14 +102,17 @@ class _SearchBackward:
         contexts: Tensor,
     ) -> None:
         self.of = arguments
-        self.unit = UnitBackward(UnitTape(arguments.recurrent, arguments.inner_bias, states, opened, inner))
-        self.before = states[:-1].flatten(0, 1)
+        self.unit = UnitBackward(
+            UnitTape(arguments.recurrent, arguments.inner_bias, before, after, opened, inner)
+        )
+        self.before, self.rows = before, len(arguments.initial)
         self.queries, self.weights, self.contexts = queries, weights, contexts
         self.grad_queries = torch.empty_like(queries)
         self.grad_contexts = torch.empty_like(contexts)
         self.grad_keys = torch.zeros_like(arguments.keys)  # Σ_i ∂L/∂e_ij (1 − tanh²), without v until the end
         self.grad_score_vector = torch.zeros_like(arguments.score_vector)
-        self.hidden, self.squared = torch.empty_like(arguments.keys), torch.empty_like(arguments.keys)
+        self.hidden, self.slope = torch.empty_like(arguments.keys), torch.empty_like(arguments.keys)
+        self.one = arguments.keys.new_ones(())
 
     def run(
         self, grad_states: Tensor | None, grad_contexts: Tensor | None, grad_weights: Tensor | None
@@ -121,8 +128,8 @@ class _SearchBackward:
                 None if grad_contexts is None else grad_contexts[i],
                 None if grad_weights is None else grad_weights[i],
             )
-        gates = self.unit.grad_gates
-        flat = gates.flatten(0, 1)
+        flat = self.unit.grad_gates
+        gates = flat.unflatten(0, (-1, self.rows))
         values = torch.bmm(self.weights.permute(1, 2, 0), self.grad_contexts.transpose(0, 1))
         query = self.grad_queries.flatten(0, 1).t() @ self.before
         context = flat.t() @ self.contexts.flatten(0, 1)
@@ -133,9 +140,10 @@ class _SearchBackward:
     def _step(self, i: int, grad: Tensor, by_context: Tensor | None, by_weights: Tensor | None) -> Tensor:
         """∂L/∂s_i from ∂L/∂s_{i+1}, counting states from 0."""
         of, weights = self.of, self.weights[i]
-        grad = self.unit.step(i, grad)
+        rows = slice(i * self.rows, (i + 1) * self.rows)
+        grad = self.unit.step(rows, grad)
         through = self.grad_contexts[i]
-        torch.mm(self.unit.grad_gates[i], of.context, out=through)
+        torch.mm(self.unit.grad_gates[rows], of.context, out=through)
         if by_context is not None:
             through += by_context
         by_weight = torch.bmm(of.values, through.unsqueeze(2)).squeeze(2)
@@ -151,7 +159,7 @@ class _SearchBackward:
         of, column = self.of, by_score.unsqueeze(2)
         hidden = torch.add(of.keys, self.queries[i].unsqueeze(1), out=self.hidden).tanh_()
         self.grad_score_vector.addmv_(hidden.flatten(0, 1).t(), by_score.flatten())
-        slope = torch.mul(hidden, hidden, out=self.squared).neg_().add_(1)
+        slope = torch.addcmul(self.one, hidden, hidden, value=-1, out=self.slope)
         torch.bmm(by_score.unsqueeze(1), slope, out=self.grad_queries[i].unsqueeze(1))
         self.grad_queries[i].mul_(of.score_vector)
         self.grad_keys.addcmul_(slope, column)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 4_000_000
+CHUNK = 2_000_000
 """Numbers of logits that are held at a time."""
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fingerpost.attention._bptt_attention import Search, search
+from fingerpost.attention._bptt_readout import maxout, thin
 from fingerpost.attention._checks import check_choice, check_sizes
 from fingerpost.attention.scores import AbstractAttention, AdditiveAttention
 from fingerpost.attention.units import GatedUnit, Reset
@@ -135,13 +136,19 @@ class Decoder(nn.Module):
 
     def embed(self, words: Tensor) -> Tensor:
         """E y, with dropout in training."""
-        return F.dropout(self.embedding(words), self.dropout, self.training)
+        return self._thin(self.embedding(words))
 
     def readout(self, states: Tensor, words: Tensor, from_contexts: Tensor) -> Tensor:
         """t_i (…, maxout) of states, embedded words and C_o c_i, with dropout in training."""
         pairs = self.from_state(states) + self.from_word(words) + from_contexts
         one, other = pairs.chunk(2, -1)
-        return F.dropout(torch.maximum(one, other), self.dropout, self.training)
+        return self._thin(torch.maximum(one, other))
+
+    def fused_readout(self, states: Tensor, words: Tensor, from_contexts: Tensor) -> Tensor:
+        """The same as `readout`, of (N, …), with its way back written by hand."""
+        weights = self.from_state.weight, self.from_word.weight
+        base = from_contexts + self.from_word.bias
+        return self._thin(maxout(base, states, weights[0], words, weights[1]))
 
     def context(self, hidden: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """c_i and the weights that it was made with, of the state before the word."""
@@ -175,6 +182,9 @@ class Decoder(nn.Module):
         if self.readout_state != "current":
             states = torch.cat([encoded.initial.hidden.unsqueeze(0), states[:-1]])
         return Decoded(states, words, contexts, weights)
+
+    def _thin(self, x: Tensor) -> Tensor:
+        return thin(x, self.dropout) if self.training and self.dropout else x
 
     def _run(self, encoded: Encoded, gates: Tensor, fused: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """States (T, B, n) after each step; contexts and weights as in `Decoded`."""

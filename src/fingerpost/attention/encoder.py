@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from fingerpost.attention._bptt_readout import thin
+from fingerpost.attention._bptt_unit import scan_packed
 from fingerpost.attention._checks import check_sizes
 from fingerpost.attention.units import GatedUnit, Reset
 
@@ -76,22 +78,57 @@ class Encoder(nn.Module):
           fused: See `GatedUnit.scan`.
 
         Returns:
-          Annotations; those at padding are repeated states, for the mask to keep out.
+          Annotations; what stands at padding means nothing, and is for the mask to keep out.
         """
-        words = self.embedding(source.t()) if embeddings is None else embeddings.transpose(0, 1)
-        words = F.dropout(words, self.dropout, self.training)
+        if fused:
+            return self._packed(source, mask, embeddings)
+        words = self._thin(self.embedding(source.t()) if embeddings is None else embeddings.transpose(0, 1))
         padding = None if mask.all() else ~mask.t().unsqueeze(-1)
-        onward = self._read(self.forward_unit, words, padding, fused)
+        onward = self._read(self.forward_unit, words, padding)
         if self.backward_unit is None:
-            return Annotations(onward.transpose(0, 1).contiguous(), onward[-1], None)
+            return Annotations(onward.transpose(0, 1), onward[-1], None)
         turned = None if padding is None else padding.flip(0)
-        backward = self._read(self.backward_unit, words.flip(0), turned, fused).flip(0)
+        backward = self._read(self.backward_unit, words.flip(0), turned).flip(0)
         both = torch.cat([onward.transpose(0, 1), backward.transpose(0, 1)], -1)
         return Annotations(both, onward[-1], backward[0])
 
-    def _read(self, unit: GatedUnit, words: Tensor, padding: Tensor | None, fused: bool) -> Tensor:
-        """States (S, B, hidden) of a unit that starts from 0."""
+    def _thin(self, words: Tensor) -> Tensor:
+        return thin(words, self.dropout) if self.training and self.dropout else words
+
+    def _packed(self, source: Tensor, mask: Tensor, embeddings: Tensor | None) -> Annotations:
+        """As `forward`, for the words alone: sentences by length, longest first, so that a step's are the first so many."""
+        lengths, order = mask.sum(1).sort(descending=True, stable=True)
+        longest = torch.arange(source.shape[1], device=source.device)
+        counts = (lengths > longest[:, None]).sum(1).tolist()
+        slices = [slice(end - size, end) for end, size in zip(accumulate(counts), counts) if size]
+        sentence, place = order.expand(len(longest), -1), longest[:, None].expand(-1, len(order))
+        here = (lengths > longest[:, None]).flatten().nonzero().flatten()
+        at = (sentence * source.shape[1] + place).flatten().index_select(0, here)
+        if embeddings is None:
+            words = self.embedding(source.flatten().index_select(0, at))
+        else:
+            words = embeddings.flatten(0, 1).index_select(0, at)
+        words = self._thin(words)
+        back = order.argsort()
+        ends = torch.tensor([rows.start for rows in slices], device=source.device)[lengths - 1]
+        onward = self._scan(self.forward_unit, words, slices, len(source))
+        last = onward.index_select(0, (ends + torch.arange(len(source), device=source.device))[back])
+        states, first = onward, None
+        if self.backward_unit is not None:
+            backward = self._scan(self.backward_unit, words, slices[::-1], len(source))
+            states, first = torch.cat([onward, backward], 1), backward.index_select(0, back)
+        room = states.new_zeros(mask.numel(), states.shape[1])
+        return Annotations(room.index_copy(0, at, states).unflatten(0, mask.shape), last, first)
+
+    @staticmethod
+    def _scan(unit: GatedUnit, words: Tensor, slices: list[slice], sentences: int) -> Tensor:
+        gates = unit.input(words)
+        initial = gates.new_zeros(sentences, unit.hidden_size)
+        return scan_packed(gates, slices, initial, unit.recurrent, unit.inner_bias)
+
+    def _read(self, unit: GatedUnit, words: Tensor, padding: Tensor | None) -> Tensor:
+        """States (S, B, hidden) of a unit that starts from 0 and stays as it is at padding."""
         gates = unit.input(words)
         if padding is not None:  # z = σ(−∞) = 0 keeps the state, and no gradient comes through
             gates[..., : self.hidden].masked_fill_(padding, -math.inf)
-        return unit.scan(gates, gates.new_zeros(gates.shape[1], self.hidden), fused=fused)
+        return unit.scan(gates, gates.new_zeros(gates.shape[1], self.hidden), fused=False)

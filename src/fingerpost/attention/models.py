@@ -120,6 +120,7 @@ class AbstractEncoderDecoder(nn.Module, ABC):
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
         mask = check_ids("source", source, self.encoder.embedding.num_embeddings)
+        check_right_padded("source", mask)
         if source_embeddings is not None:
             wanted = (*source.shape, self.encoder.embedding.embedding_dim)
             if source_embeddings.shape != wanted:
@@ -182,7 +183,8 @@ class AbstractEncoderDecoder(nn.Module, ABC):
             contexts = _rows(project(decoded.contexts).expand(len(decoded.states), -1, -1), rows)
         else:
             contexts = project(_rows(decoded.contexts, rows))
-        return self.decoder.readout(states, words, contexts), right
+        readout = self.decoder.fused_readout if self.fused else self.decoder.readout
+        return readout(states, words, contexts), right
 
 
 class RNNSearch(AbstractEncoderDecoder):
