@@ -11,9 +11,13 @@ BOS, PAD = 2, 0
 
 
 class CellLoop(nn.Module):
-    """nn.GRU over packed sentences, then nn.GRUCell in a loop: attention on [s; h_j], maxout and vocabulary at every step."""
+    """nn.GRU over packed sentences, then nn.GRUCell in a loop: attention on [s; h_j] and the vocabulary at every step.
 
-    def __init__(self, vocabulary: int, hidden: int, dropout: float) -> None:
+    With `maxout`, its layers have the sizes of RNNsearch's. Without, the vocabulary reads [s; e; c] itself, as in the
+    tutorials that most loops of this kind go back to: four times the numbers.
+    """
+
+    def __init__(self, vocabulary: int, hidden: int, dropout: float, *, maxout: bool) -> None:
         super().__init__()
         self.source = nn.Embedding(vocabulary, hidden)
         self.encoder = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
@@ -22,8 +26,8 @@ class CellLoop(nn.Module):
         self.energy = nn.Linear(3 * hidden, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
         self.cell = nn.GRUCell(3 * hidden, hidden)
-        self.readout = nn.Linear(4 * hidden, 2 * hidden)
-        self.output = nn.Linear(hidden, vocabulary)
+        self.readout = nn.Linear(4 * hidden, 2 * hidden) if maxout else None
+        self.output = nn.Linear((1 if maxout else 4) * hidden, vocabulary)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
@@ -50,6 +54,7 @@ class CellLoop(nn.Module):
         weights = self.score(energy).squeeze(2).masked_fill(~mask, -torch.inf).softmax(1)
         context = torch.bmm(weights.unsqueeze(1), states).squeeze(1)
         state = self.cell(torch.cat([embedded, context], 1), state)
-        pairs = self.readout(torch.cat([state, embedded, context], 1))
-        hidden = self.dropout(torch.maximum(*pairs.chunk(2, 1)))
-        return self.output(hidden), state
+        read = torch.cat([state, embedded, context], 1)
+        if self.readout is not None:
+            read = self.dropout(torch.maximum(*self.readout(read).chunk(2, 1)))
+        return self.output(read), state

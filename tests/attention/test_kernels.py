@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from fingerpost.attention import _bptt_vocabulary
 from fingerpost.attention._bptt_attention import Search, search
+from fingerpost.attention._bptt_readout import maxout
+from fingerpost.attention._bptt_unit import scan_packed
 from fingerpost.attention._bptt_vocabulary import negative_log_likelihood
 
 f64 = {"dtype": torch.float64}
@@ -75,3 +77,40 @@ def test_the_likelihood_without_slopes_is_the_same_number():
     plain = negative_log_likelihood(hidden, weight, bias, target)
     assert plain == negative_log_likelihood(hidden.requires_grad_(), weight, bias, target)
     assert not plain.requires_grad
+
+
+def test_the_likelihood_goes_back_as_often_as_it_is_asked():
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(s, generator=generator, **f64).requires_grad_() for s in ((7, 3), (11, 3), (11,))]
+    target = torch.randint(11, (7,), generator=generator)
+    total = negative_log_likelihood(*given, target)
+    first = torch.autograd.grad(2 * total, given, retain_graph=True)
+    again = torch.autograd.grad(3 * total, given, retain_graph=True)
+    for one, other in zip(first, again):
+        torch.testing.assert_close(1.5 * one, other)
+
+
+@pytest.mark.parametrize("rows", [None, torch.tensor([0, 2, 3])], ids=["all", "some"])
+@pytest.mark.parametrize("single", [True, False])
+def test_the_maxout_goes_back_for_all_rows_and_for_some(rows, single):
+    generator = torch.Generator().manual_seed(0)
+    n = 5 if rows is None else 3
+    shapes = [(8,) if single else (n, 8), (5, 3), (8, 3), (5, 2), (8, 2)]
+    base, *parts = [torch.randn(s, generator=generator, **f64).requires_grad_() for s in shapes]
+    some = parts[::2] if rows is None else [x[rows] for x in parts[::2]]
+    pairs = base + sum(x @ w.T for x, w in zip(some, parts[1::2]))
+    torch.testing.assert_close(maxout(base, rows, *parts), torch.maximum(pairs[:, :4], pairs[:, 4:]))
+    assert torch.autograd.gradcheck(lambda base, *parts: maxout(base, rows, *parts), [base, *parts])
+
+
+@pytest.mark.parametrize("descending", [True, False], ids=["onward", "back"])
+def test_a_packed_scan_goes_back_whether_sentences_end_or_begin(descending):
+    generator = torch.Generator().manual_seed(0)
+    gates, initial, recurrent = (
+        torch.randn(s, generator=generator, **f64).requires_grad_() for s in ((6, 12), (3, 4), (12, 4))
+    )
+    slices = [slice(0, 3), slice(3, 5), slice(5, 6)]
+    order = slices if descending else slices[::-1]
+    assert torch.autograd.gradcheck(
+        lambda *a: scan_packed(a[0], order, a[1], a[2], None), [gates, initial, recurrent]
+    )

@@ -12,17 +12,15 @@ LEVELS = 65536
 """Sixteen bits decide about one number, a quarter of what torch draws for it."""
 
 
-def maxout(base: Tensor, states: Tensor, from_state: Tensor, words: Tensor, from_word: Tensor) -> Tensor:
-    r"""The larger of the two halves of $b + U s + V e$, row by row, shape (N, l).
+def maxout(base: Tensor, rows: Tensor | None, *parts: Tensor) -> Tensor:
+    r"""The larger of the two halves of $b + \sum_k W_k x_k$, for some rows of the x_k, shape (N, l).
 
     Args:
-      base: b, (N, 2l).
-      states: s, (N, n).
-      from_state: U, (2l, n).
-      words: e, (N, m).
-      from_word: V, (2l, m).
+      base: b, (2l,) or (N, 2l).
+      rows: Which rows of the x_k, (N,), none twice; None takes all.
+      parts: x_1, W_1, x_2, W_2, …: (R, d_k) and (2l, d_k).
     """
-    return _Maxout.apply(base, states, from_state, words, from_word)
+    return _Maxout.apply(base, rows, *parts)
 
 
 def thin(x: Tensor, probability: float) -> Tensor:
@@ -35,21 +33,30 @@ def thin(x: Tensor, probability: float) -> Tensor:
 
 class _Maxout(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, base: Tensor, states: Tensor, from_state: Tensor, words: Tensor, from_word: Tensor
-    ) -> Tensor:
-        pairs = torch.addmm(base, states, from_state.t()).addmm_(words, from_word.t())
+    def forward(ctx: Any, base: Tensor, rows: Tensor | None, *parts: Tensor) -> Tensor:
+        inputs, weights = parts[::2], parts[1::2]
+        some = inputs if rows is None else [x.index_select(0, rows) for x in inputs]
+        pairs = torch.addmm(base, some[0], weights[0].t())
+        for x, weight in zip(some[1:], weights[1:]):
+            pairs.addmm_(x, weight.t())
         one, other = pairs.chunk(2, 1)
-        ctx.save_for_backward(one >= other, states, from_state, words, from_word)
+        ctx.save_for_backward(one >= other, rows, *some, *weights)
+        ctx.of, ctx.single = len(inputs[0]), base.ndim == 1
         return torch.maximum(one, other)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        first, states, from_state, words, from_word = ctx.saved_tensors
+        first, rows, *rest = ctx.saved_tensors
+        some, weights = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         pairs = grad.new_empty(len(grad), 2 * grad.shape[1])
         one, other = pairs.chunk(2, 1)
         torch.mul(grad, first, out=one)
         torch.sub(grad, one, out=other)
-        back = pairs.t()
-        return pairs, pairs @ from_state, back @ states, pairs @ from_word, back @ words
+        found: list[Tensor | None] = [pairs.sum(0) if ctx.single else pairs, None]
+        for x, weight in zip(some, weights):
+            by_x = pairs @ weight
+            if rows is not None:
+                by_x = by_x.new_zeros(ctx.of, by_x.shape[1]).index_copy_(0, rows, by_x)
+            found += [by_x, pairs.t() @ x]
+        return tuple(found)

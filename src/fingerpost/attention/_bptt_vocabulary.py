@@ -16,7 +16,8 @@ def negative_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor, target
     r"""$-\sum_n \log \mathrm{softmax}(W h_n + b)_{y_n}$, a 0-dimensional tensor.
 
     Where slopes are wanted, they are taken on the way: ∂L/∂logits = p − 1[y] is formed for a chunk of tokens, meets
-    W and h while it is there, and is written over by the next chunk's. Going back multiplies by what comes from above.
+    W and h while it is there, and is written over by the next chunk's. Going back multiplies by what comes from above; going
+    back a second time computes all again.
 
     Args:
       hidden: h, (N, m).
@@ -30,28 +31,40 @@ def negative_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor, target
 class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
-        slopes = _Slopes(hidden, weight, bias) if any(ctx.needs_input_grad) else None
-        rows = max(1, min(len(hidden), CHUNK // len(weight)))
-        logits = hidden.new_empty(rows, len(weight))
-        total = hidden.new_zeros(())
-        for start in range(0, len(hidden), rows):
-            part, right = hidden[start : start + rows], target[start : start + rows, None]
-            scores = torch.addmm(bias, part, weight.t(), out=logits[: len(part)])
-            top = scores.amax(1, keepdim=True)
-            chosen = scores.gather(1, right)
-            odds = scores.sub_(top).exp_()
-            mass = odds.sum(1, keepdim=True)
-            total += (mass.log() + top - chosen).sum()
-            if slopes is not None:
-                slopes.add(start, part, odds, mass, right[:, 0])
-        if slopes is not None:
-            ctx.save_for_backward(slopes.hidden, slopes.weight, slopes.bias)
+        total, slopes = _likelihood(hidden, weight, bias, target, any(ctx.needs_input_grad))
+        ctx.save_for_backward(hidden, weight, bias, target)
+        ctx.slopes = slopes
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *(slope * grad for slope in ctx.saved_tensors), None
+        # given away, so that nothing as large as W is copied; whoever goes back again has them taken again
+        slopes, ctx.slopes = ctx.slopes, None
+        if slopes is None:
+            hidden, weight, bias, target = ctx.saved_tensors
+            _, slopes = _likelihood(hidden, weight, bias, target, True)
+        return slopes.hidden.mul_(grad), slopes.weight.mul_(grad), slopes.bias.mul_(grad), None
+
+
+def _likelihood(
+    hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, sloping: bool
+) -> tuple[Tensor, Any]:
+    slopes = _Slopes(hidden, weight, bias) if sloping else None
+    rows = max(1, min(len(hidden), CHUNK // len(weight)))
+    logits = hidden.new_empty(rows, len(weight))
+    total = hidden.new_zeros(())
+    for start in range(0, len(hidden), rows):
+        part, right = hidden[start : start + rows], target[start : start + rows, None]
+        scores = torch.addmm(bias, part, weight.t(), out=logits[: len(part)])
+        top = scores.amax(1, keepdim=True)
+        chosen = scores.gather(1, right)
+        odds = scores.sub_(top).exp_()
+        mass = odds.sum(1, keepdim=True)
+        total += (mass.log() + top - chosen).sum()
+        if slopes is not None:
+            slopes.add(start, part, odds.scatter_add_(1, right, -mass), mass)
+    return total, slopes
 
 
 class _Slopes:
@@ -65,13 +78,11 @@ class _Slopes:
             torch.empty_like(bias),
         )
 
-    def add(self, start: int, part: Tensor, odds: Tensor, mass: Tensor, right: Tensor) -> None:
-        """Writes rows `start` … of ∂L/∂h and adds to the others."""
+    def add(self, start: int, part: Tensor, odds: Tensor, mass: Tensor) -> None:
+        """Writes rows `start` … of ∂L/∂h and adds to the others; `odds` are mass · (p − 1[y])."""
         share = mass.reciprocal()
         rows = torch.mm(odds, self.given, out=self.hidden[start : start + len(part)])
-        rows.mul_(share).sub_(self.given.index_select(0, right))
+        rows.mul_(share)
         beta = 0 if start == 0 else 1
         self.weight.addmm_(odds.t(), part * share, beta=beta)
         self.bias.addmv_(odds.t(), share[:, 0], beta=beta)
-        self.weight.index_add_(0, right, part, alpha=-1)
-        self.bias.index_add_(0, right, torch.ones_like(share[:, 0]), alpha=-1)

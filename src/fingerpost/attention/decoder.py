@@ -144,11 +144,25 @@ class Decoder(nn.Module):
         one, other = pairs.chunk(2, -1)
         return self._thin(torch.maximum(one, other))
 
-    def fused_readout(self, states: Tensor, words: Tensor, from_contexts: Tensor) -> Tensor:
-        """The same as `readout`, of (N, …), with its way back written by hand."""
-        weights = self.from_state.weight, self.from_word.weight
-        base = from_contexts + self.from_word.bias
-        return self._thin(maxout(base, states, weights[0], words, weights[1]))
+    def outputs(self, decoded: Decoded, rows: Tensor | None, *, fused: bool = True) -> Tensor:
+        """t_i (N, maxout) of a forced pass, for `rows` of the T × B words, time first, or for all of them."""
+        states, words, contexts = (part.flatten(0, 1) for part in decoded[:3])
+        layers = self.from_state, self.from_word, self.from_context
+        if decoded.weights is None:  # one context a sentence: projected once, not for every word
+            contexts = self.from_context(contexts).repeat(len(decoded.states), 1)
+            contexts = contexts if rows is None else contexts.index_select(0, rows)
+        if fused:
+            bias, (by_state, by_word, by_context) = self.from_word.bias, (layer.weight for layer in layers)
+            given = (states, by_state, words, by_word)
+            if decoded.weights is None:
+                return self._thin(maxout(contexts + bias, rows, *given))
+            return self._thin(maxout(bias, rows, *given, contexts, by_context))
+        if rows is not None:
+            states, words = states.index_select(0, rows), words.index_select(0, rows)
+            contexts = contexts if decoded.weights is None else contexts.index_select(0, rows)
+        return self.readout(
+            states, words, contexts if decoded.weights is None else self.from_context(contexts)
+        )
 
     def context(self, hidden: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """c_i and the weights that it was made with, of the state before the word."""

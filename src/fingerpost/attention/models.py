@@ -176,15 +176,11 @@ class AbstractEncoderDecoder(nn.Module, ABC):
 
     def _outputs(self, decoded: Decoded, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """t_i (N, maxout) and y_i (N,) of the words that are no padding, time first."""
-        rows = None if mask.all() else mask.t().flatten().nonzero().flatten()
-        states, words, right = (_rows(part, rows) for part in (decoded.states, decoded.words, target.t()))
-        project = self.decoder.from_context
-        if decoded.weights is None:  # one context a sentence: projected once, not for every word
-            contexts = _rows(project(decoded.contexts).expand(len(decoded.states), -1, -1), rows)
-        else:
-            contexts = project(_rows(decoded.contexts, rows))
-        readout = self.decoder.fused_readout if self.fused else self.decoder.readout
-        return readout(states, words, contexts), right
+        rows, right = None, target.t().flatten()
+        if not mask.all():
+            rows = mask.t().flatten().nonzero().flatten()
+            right = right.index_select(0, rows)
+        return self.decoder.outputs(decoded, rows, fused=self.fused), right
 
 
 class RNNSearch(AbstractEncoderDecoder):
@@ -355,12 +351,6 @@ class RNNEncoderDecoder(AbstractEncoderDecoder):
         if annotations.backward is not None:
             context = torch.cat([context, annotations.backward], -1)
         return Encoded(annotations.states, None, mask, self.decoder.initial(context), context)
-
-
-def _rows(part: Tensor, rows: Tensor | None) -> Tensor:
-    """(T, B, …) as (N, …): all of it, or `rows`."""
-    flat = part.flatten(0, 1)
-    return flat if rows is None else flat.index_select(0, rows)
 
 
 def _attention(attention: int | AbstractAttention, hidden: int, annotation_size: int) -> AbstractAttention:
