@@ -220,6 +220,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "A coordinate network fitted to line integrals, with and without features, beside back-projection.",
             ("spectral",),
         ),
+        Entry(
+            "mouse-cortex",
+            "fingerpost.experiments.mouse_cortex",
+            "A JOIN in a mouse's cortex",
+            "JOINs among 16 million neurons and 125 billion synapses that are never stored: sizes, time and memory.",
+            ("neuroidal",),
+        ),
     )
 }
 

@@ -16,8 +16,7 @@ from fingerpost._lazy import lazy_import
 from fingerpost.errors import RunError
 
 np = lazy_import("numpy")
-neuroidal = lazy_import("fingerpost.neuroidal.graphs")
-firing = lazy_import("fingerpost.neuroidal.fire")
+neuroidal = lazy_import("fingerpost.neuroidal")
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
@@ -90,16 +89,13 @@ def measure(task: Task) -> dict[str, Any]:
     before = peak_memory()
     found: dict[str, Any] = {"two": [], "one": []}
     for index in range(task.joins):
-        a, b = (_item(draw, task.n, task.r) for _ in range(2))
-        shared = len(np.intersect1d(a, b))
-        found["two"].append(_join(graph, [a, b], task.k, task) | {"shared": shared})
+        a, b = (neuroidal.Item.random(task.n, task.r, draw) for _ in "ab")
+        found["two"].append(_join(graph, a, b, 2, task))
         if index == 0:
             found["inputs"] = _inputs(graph, a, task)
         if task.r_one:
-            both = np.union1d(*(_item(draw, task.n, task.r_one) for _ in range(2)))
-            found["one"].append(
-                _join(graph, [both], 2 * task.k, task) | {"shared": 2 * task.r_one - len(both)}
-            )
+            a, b = (neuroidal.Item.random(task.n, task.r_one, draw) for _ in "ab")
+            found["one"].append(_join(graph, a, b, 1, task))
     return found | {
         "before": before,
         "peak": peak_memory(),
@@ -118,10 +114,6 @@ def _compile(graph: Any) -> float:
     return time.process_time() - start
 
 
-def _item(draw: Any, n: int, r: int) -> Any:
-    return np.sort(draw.choice(n, r, replace=False, shuffle=False))
-
-
 @contextmanager
 def _clock() -> Iterator[dict[str, float]]:
     found: dict[str, float] = {}
@@ -130,27 +122,28 @@ def _clock() -> Iterator[dict[str, float]]:
     found["cpu"], found["wall"] = time.process_time() - cpu, time.perf_counter() - wall
 
 
-def _join(graph: Any, sets: list[Any], k: int, task: Task) -> dict[str, Any]:
-    """One JOIN over all targets, or over the first tiles of them."""
+def _join(graph: Any, a: Any, b: Any, steps: int, task: Task) -> dict[str, Any]:
+    """One JOIN over all targets, or the same work over the first tiles of them."""
+    shared = a.overlap(b)
     with _clock() as clock:
         if task.tiles:
-            size = sum(_tile(graph, sets, k, index) for index in range(task.tiles))
+            size = sum(_tile(graph, (a, b), task.k, index) for index in range(task.tiles))
         else:
-            size = len(firing.fire_jointly(graph, sets, k, progress=task.progress))
-    return {"size": int(size), "edges": sum(map(len, sets)) * graph.p * _targets(graph, task), **clock}
+            size = len(neuroidal.join(graph, a, b, k=task.k, steps=steps, progress=task.progress))
+    firing = 2 * len(a) - (shared if steps == 1 else 0)
+    return {"size": size, "shared": shared, "edges": firing * graph.p * _targets(graph, task), **clock}
 
 
 def _targets(graph: Any, task: Task) -> int:
     return min(task.n, task.tiles * graph.tile) if task.tiles else task.n
 
 
-def _tile(graph: Any, sets: list[Any], k: int, index: int) -> int:
-    """How many neurons of one tile fire: the work of a JOIN there."""
+def _tile(graph: Any, items: tuple[Any, Any], k: int, index: int) -> int:
+    """How many neurons of one tile two steps reach."""
     start = index * graph.tile
-    fires = graph.counts(sets[0], start, min(graph.n, start + graph.tile)) >= k
-    for item in sets[1:]:
-        fires &= graph.counts(item, start, min(graph.n, start + graph.tile)) >= k
-    return int(np.count_nonzero(fires))
+    stop = min(graph.n, start + graph.tile)
+    first, second = (graph.counts(item, start, stop) >= k for item in items)
+    return int(np.count_nonzero(first & second))
 
 
 def _inputs(graph: Any, item: Any, task: Task) -> list[int]:
