@@ -122,8 +122,13 @@ def _sweep(
             executor.submit(_shard, graph, groups, k, start, min(start + step, graph.n), tile)
             for start in range(0, graph.n, step)
         ]
-        for _ in _bar(as_completed(futures), progress, len(futures)):
-            pass
+        try:
+            for future in _bar(as_completed(futures), progress, len(futures)):
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
         parts = [future.result() for future in futures]
     return [np.concatenate(found) for found in zip(*parts)]
 

@@ -122,6 +122,10 @@ def check_size(n: int, degree: float) -> None:
         raise InvalidTypeError(f"n is the number of neurons, an integer; got {n!r}")
     if not 1 <= n <= MOST_NEURONS:
         raise InvalidValueError(f"n must be between 1 and 2**53; got {n}")
+    if isinstance(degree, bool) or not isinstance(degree, (int, float, np.integer, np.floating)):
+        raise InvalidTypeError(
+            f"degree is the expected number of edges out of a neuron, a number; got {degree!r}"
+        )
     if not 0 < degree < n:
         raise InvalidValueError(
             f"degree is the expected number of edges out of a neuron, above 0 and below n = {n}; got {degree}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fingerpost.errors import InvalidValueError
+from fingerpost.errors import InvalidTypeError, InvalidValueError
 from fingerpost.neuroidal._binomial import BlockLaw
 from fingerpost.neuroidal._hash import ORIENTATIONS, base_key, block_salt, row_keys
 from fingerpost.neuroidal._kernels import Kernels, kernels_named
@@ -78,6 +78,9 @@ class ImplicitGraph(AbstractGraph):
             raise InvalidValueError(f"orient must be 'source' or 'target'; got {orient!r}")
         self.n, self.degree, self.seed, self.orient = int(n), float(degree), int(seed), orient
         self.block = _usual_block(self.p) if block is None else block
+        if isinstance(block, bool) or not isinstance(self.block, (int, np.integer)):
+            raise InvalidTypeError(f"block must be an integer, a power of two; got {block!r}")
+        self.block = int(self.block)
         if self.block.bit_count() != 1 or not SMALLEST_BLOCK <= self.block <= LARGEST_BLOCK:
             raise InvalidValueError(f"block must be a power of two from 16 to 2**21; got {block}")
         self.kernels = kernels

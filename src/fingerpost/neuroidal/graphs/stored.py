@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
-from fingerpost.neuroidal._kernels import kernels_named
+from fingerpost.neuroidal._kernels import Kernels, kernels_named
 from fingerpost.neuroidal.graphs.base import (
     AbstractGraph,
     Edges,
@@ -46,7 +46,7 @@ class StoredGraph(AbstractGraph):
     def __init__(
         self, matrix: Any, degree: float | None = None, seed: int | None = None, kernels: str = "auto"
     ) -> None:
-        kernels_named(kernels)
+        self._kernels: Kernels = kernels_named(kernels)
         if not sparse.issparse(matrix):
             raise InvalidTypeError(
                 f"a stored graph needs a matrix of scipy.sparse; got {type(matrix).__name__}"
@@ -114,6 +114,13 @@ class StoredGraph(AbstractGraph):
         source, target = np.divmod(np.concatenate(parts), n)
         return cls(_rows(source, target, n, n), degree, seed)
 
+    @property
+    def tile(self) -> int:
+        return self.n  # a row is read whole, however few of its targets are asked for
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredGraph, (self.matrix, self.degree, self.seed, self.kernels)
+
     def __repr__(self) -> str:
         return f"StoredGraph(n={self.n}, degree={self.degree}, edges={self.matrix.nnz})"
 
@@ -126,9 +133,7 @@ class StoredGraph(AbstractGraph):
         firing = self.neurons(firing)
         start, stop = self.span(start, stop)
         out = np.zeros(stop - start, count_type(len(firing)))
-        kernels_named(self.kernels).csr_scatter(
-            self.matrix.indptr, self.matrix.indices, firing, start, stop, out
-        )
+        self._kernels.csr_scatter(self.matrix.indptr, self.matrix.indices, firing, start, stop, out)
         return out
 
     def edges_out_of(self, sources: ArrayLike, start: int = 0, stop: int | None = None) -> Edges:
