@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
-from fingerpost.td import generalized_advantage, lambda_return
+from fingerpost.td import _scan, generalized_advantage, lambda_return
 from fingerpost.td._scan import recurrence
 
 few = hypothesis.settings(max_examples=40, deadline=None)
@@ -40,7 +40,7 @@ def by_loop(r, following, done, gamma, lam, cut=None):
     st.integers(0, 2**20),
     st.floats(0, 1),
     st.floats(0, 1),
-    st.sampled_from([0.0, 0.1, 1.0]),
+    st.sampled_from([0.0, 0.005, 0.1, 1.0]),
 )
 def test_returns_are_the_plain_recursion(length, seed, gamma, lam, ends):
     r, v, done = case((3, length), seed, ends)
@@ -56,6 +56,26 @@ def test_any_leading_shape_and_any_length(shape):
     advantages, returns = generalized_advantage(r, v, done, 0.99, 0.95)
     torch.testing.assert_close(returns, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(advantages, expected - v[..., :-1], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("ends", [0.0, 0.002, 0.02, 0.3])
+@pytest.mark.parametrize("shape", [(5, 1024), (1, 4099), (40, 65), (3, 33)])
+def test_steps_of_all_blocks_and_products_of_matrices_give_the_same(shape, ends, monkeypatch):
+    r, v, done = case(shape, ends=ends)
+    found = lambda_return(r, v, done, 0.99, 0.95)
+    monkeypatch.setattr(_scan, "_products_suit", lambda a, c: False)
+    torch.testing.assert_close(lambda_return(r, v, done, 0.99, 0.95), found, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(by_loop(r, v[..., 1:], done, 0.99, 0.95), found, rtol=1e-11, atol=1e-12)
+
+
+def test_products_are_left_alone_where_they_may_be_loosened(monkeypatch):
+    a, c = torch.ones(2, 3), torch.tensor(0.5)
+    assert _scan._products_suit(a, c)
+    assert not _scan._products_suit(a, a)
+    assert not _scan._products_suit(a.bfloat16(), c)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    assert not _scan._products_suit(a, c)
+    assert _scan._products_suit(a.double(), c.double())
 
 
 def test_no_ends_may_be_none_or_all_false():
@@ -161,8 +181,9 @@ def test_vmap_gives_each_members_returns_and_derivatives():
         torch.testing.assert_close(torch.autograd.grad(first(lam, v[0]), lam)[0], slope)
 
 
-def test_float32_is_within_a_few_roundings_of_float64():
-    r, v, done = case((8, 4096), ends=0.001)
+@pytest.mark.parametrize("ends", [0.0, 0.001, 0.1])
+def test_float32_is_within_a_few_roundings_of_float64(ends):
+    r, v, done = case((8, 4096), ends=ends)
     exact = lambda_return(r, v, done, 0.999, 0.98)
     single = lambda_return(r.float(), v.float(), done, 0.999, 0.98)
     assert single.dtype == torch.float32
@@ -223,6 +244,16 @@ R, V, D = torch.ones(2, 5), torch.ones(2, 6), torch.zeros(2, 5, dtype=torch.bool
 def test_bad_input_is_refused_and_named(function, arguments, settings, error, said):
     with pytest.raises(error, match=said):
         function(*arguments, **settings)
+
+
+def test_on_another_device_nothing_is_looked_at_and_no_tensor_of_the_cpu_takes_part():
+    r, v, done = (x.to("meta") for x in case((2, 70)))
+    assert lambda_return(r, v, done, 0.99, 0.95).shape == (2, 70)
+    cut = {"next_values": v[:, 1:], "truncated": done}
+    advantages, returns = generalized_advantage(r, v, done, 0.99, 0.95, **cut)
+    assert advantages.device.type == returns.device.type == "meta"
+    w = v.clone().requires_grad_()
+    assert torch.autograd.grad(lambda_return(r, w, done, 0.99, 0.95).sum(), w)[0].shape == v.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

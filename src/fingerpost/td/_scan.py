@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_BLOCK = 64
+_LONG = 64
 """Steps of a block at most. Shorter ones transpose badly, longer ones leave the cache."""
-_transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+_SHORT = 32
+"""The same for products, which cost a block's length for each element."""
 _SMALL = 2**15
 """Elements below which the calls cost more than what they do."""
+_transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 def recurrence(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None = None) -> Tensor:
@@ -78,37 +80,96 @@ class _Recurrence(torch.autograd.Function):
 def _scan(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None) -> Tensor:
     """The recurrence for (N, T), without a graph: each block from 0, then what comes in from the block after it."""
     rows, length = a.shape
-    block = _block(rows, length)
-    short = -length % block
-    if short:  # steps before the first, which nothing depends on
-        a = torch.nn.functional.pad(a, (short, 0))
-        c = c if c.ndim == 0 else torch.nn.functional.pad(c, (short, 0))
-        stop = None if stop is None else torch.nn.functional.pad(stop, (short, 0))
-    blocks = (length + short) // block
-    y = _by_time(a, block, rows * blocks)
-    if c.ndim == 0 and stop is None:
-        share = c ** torch.arange(block, 0, -1, dtype=c.dtype, device=c.device)[:, None]
-        _march_constant(y, c)
-        whole = share[0, 0]
-    else:
-        share = c if c.ndim == 0 else _by_time(c, block, rows * blocks)
-        if stop is not None:
-            share = torch.where(_by_time(stop, block, rows * blocks), share.new_zeros(()), share)
-        _march(y, share)
-        whole = share[0].view(rows, blocks)
-    if blocks > 1:
-        entries = _scan(y[0].view(rows, blocks), whole, end, None)
-        end = torch.cat([entries[:, 1:], end[:, None]], 1)
-    y.addcmul_(share, end.reshape(1, -1))
-    return y.t().reshape(rows, -1)[:, short:]
+    if _products_suit(a, c):
+        padded, _, stops, short = _padded(a, c, stop, _block(length, _SHORT))
+        y = _by_products(padded, c, end, stops, _block(length, _SHORT))
+        if y is not None:
+            return y[:, short:]
+    # about √T where a step is too short to pay for its call
+    most = _LONG if rows * length > _SMALL else min(_LONG, max(16, math.isqrt(length)))
+    a, c, stop, short = _padded(a, c, stop, _block(length, most))
+    return _by_steps(a, c, end, stop, _block(length, most))[:, short:]
 
 
-def _block(rows: int, length: int) -> int:
-    """A block length near what divides T, about √T where a step is too short to pay for its call."""
-    most = _BLOCK if rows * length > _SMALL else min(_BLOCK, max(8, math.isqrt(length)))
+def _by_steps(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None, block: int) -> Tensor:
+    """A step of all blocks at a time."""
+    rows, columns = len(a), a.numel() // block
+    y = _by_time(a, block, columns)
+    share = c.repeat(block, columns) if c.ndim == 0 else _by_time(c, block, columns)
+    if stop is not None:
+        share = torch.where(_by_time(stop, block, columns), share.new_zeros(()), share)
+    _march(y, share)
+    y.addcmul_(share, _entries(y[0].view(rows, -1), share[0].view(rows, -1), end))
+    return y.t().reshape(rows, -1)
+
+
+def _by_products(a: Tensor, c: Tensor, end: Tensor, stop: Tensor | None, block: int) -> Tensor | None:
+    """A row of a times the powers of one number c, for each block; those with a stop are taken out and marched through.
+
+    None where most blocks have a stop.
+    """
+    x = a.reshape(-1, block)
+    stop = None if stop is None else stop.reshape(-1, block)
+    hit = torch.zeros(0, dtype=torch.int64) if stop is None else _marked(stop)
+    if 2 * len(hit) > len(x):
+        return None
+    steps = torch.arange(block)
+    later = steps[:, None] - steps
+    y = x @ torch.where(later >= 0, c ** later.clamp(min=0), c.new_zeros(()))
+    powers = c ** (block - steps)
+    if stop is None or not len(hit):
+        entries = _entries(y[:, 0].view(len(a), -1), powers[0], end)
+        return y.addcmul_(entries[:, None], powers).view(a.shape)
+    turned = x[hit].t().contiguous()
+    share = torch.where(stop[hit], c.new_zeros(()), c).t().contiguous()
+    _march(turned, share)
+    heads = y[:, 0].index_copy(0, hit, turned[0])
+    whole = powers[0].repeat(len(x)).index_copy_(0, hit, share[0])
+    entries = _entries(heads.view(len(a), -1), whole.view(len(a), -1), end)
+    y.addcmul_(entries[:, None], powers)
+    return y.index_copy_(0, hit, turned.addcmul_(share, entries[hit]).t().contiguous()).view(a.shape)
+
+
+def _marked(stop: Tensor) -> Tensor:
+    """Places of rows with a stop; eight of them are read as one number where they can be."""
+    words = torch.int64 if stop.shape[1] % 8 == 0 and stop.is_contiguous() else torch.uint8
+    return stop.view(words).amax(1).nonzero()[:, 0]
+
+
+def _products_suit(a: Tensor, c: Tensor) -> bool:
+    """Whether products are faster, and as exact: on the CPU, in float64, or in float32 that nobody has loosened."""
+    if c.ndim or a.device.type != "cpu":
+        return False
+    whole = a.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    return whole or a.dtype == torch.float64
+
+
+def _entries(heads: Tensor, whole: Tensor, end: Tensor) -> Tensor:
+    """What comes into each block from the one after it, (N · blocks,), given its first y from 0 and its whole product."""
+    if heads.shape[1] == 1:
+        return end
+    return torch.cat([_scan(heads, whole, end, None)[:, 1:], end[:, None]], 1).flatten()
+
+
+def _block(length: int, most: int) -> int:
+    """A block length that divides T if one of most/2 to most does, or that leaves few steps over."""
     if length <= most:
-        return max(1, length)
+        return length
     return min(range(most, most // 2 - 1, -1), key=lambda block: -length % block)
+
+
+def _padded(
+    a: Tensor, c: Tensor, stop: Tensor | None, block: int
+) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """Whole blocks, and how many steps were put before the first; nothing depends on those."""
+    short = -a.shape[1] % block
+    if not short:
+        return a, c, stop, 0
+
+    def longer(x: Tensor) -> Tensor:
+        return x if x.ndim == 0 else torch.nn.functional.pad(x, (short, 0))
+
+    return longer(a), longer(c), None if stop is None else longer(stop), short
 
 
 def _by_time(x: Tensor, block: int, columns: int) -> Tensor:
@@ -123,9 +184,3 @@ def _march(y: Tensor, share: Tensor) -> None:
     for t in range(len(ys) - 2, -1, -1):
         ys[t].addcmul_(shares[t], ys[t + 1])
         shares[t].mul_(shares[t + 1])
-
-
-def _march_constant(y: Tensor, c: Tensor) -> None:
-    ys = y.unbind(0)
-    for t in range(len(ys) - 2, -1, -1):
-        ys[t].addcmul_(ys[t + 1], c)

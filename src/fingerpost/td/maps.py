@@ -246,7 +246,7 @@ def _padded_maps(packed: Packed, chosen: slice, rows: slice, decays: Tensor, gam
     column = columns.repeat_interleave(lengths)
     time = torch.arange(len(column), device=decays.device) - (lengths.cumsum(0) - lengths)[column]
     d = packed.x.shape[1]
-    x = packed.x.new_zeros(int(lengths[-1]), len(lengths), d)
+    x = packed.x.new_zeros(packed.lengths[chosen][-1], len(lengths), d)
     x[time, column] = packed.x[rows]
     right = x.new_zeros(*x.shape[:2], d + 1)
     right[..., :d] = x
