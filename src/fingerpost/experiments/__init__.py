@@ -221,6 +221,27 @@ EXPERIMENTS: dict[str, Entry] = {
             ("spectral",),
         ),
         Entry(
+            "join-instability",
+            "fingerpost.experiments.join_instability",
+            "Chained JOINs die or explode",
+            "The size of a JOIN against that of its items, chains and trees of JOINs, and Valiant's item sizes recomputed.",
+            ("neuroidal",),
+        ),
+        Entry(
+            "transfer-curves",
+            "fingerpost.experiments.transfer_curves",
+            "Noise margins of JOIN and JOIN-LINK",
+            "How much of C fires when part of A and B does, by thresholds, on graphs and in theory.",
+            ("neuroidal",),
+        ),
+        Entry(
+            "join-link-composition",
+            "fingerpost.experiments.join_link_composition",
+            "What unlimited composition costs",
+            "Chains of JOIN-LINKs with noise, what else fires C, and many memories in one graph, beside one LINK.",
+            ("neuroidal",),
+        ),
+        Entry(
             "mouse-cortex",
             "fingerpost.experiments.mouse_cortex",
             "A JOIN in a mouse's cortex",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
-from fingerpost.experiments import _neuroidal_circuits as circuits
 from fingerpost.lab import derive_seed
 
 np = lazy_import("numpy")
 neuroidal = lazy_import("fingerpost.neuroidal")
+theory = lazy_import("fingerpost.neuroidal.theory")
 
 NEARLY_ALL = 0.9
 """Share of the graph above which an item is nearly the entire graph."""
@@ -104,5 +104,5 @@ def join_chance(n: int, degree: float, one: Any, other: Any, overlap: Any, k: in
     """
     p = degree / n
     if steps == 2:
-        return circuits.both(one, other, overlap, p, k)
-    return circuits.tail(np.asarray(one) + other - overlap, p, 2 * k)
+        return theory.joint_tail(one, other, overlap, p, k)
+    return theory.binomial_tail(np.asarray(one) + other - overlap, p, 2 * k)

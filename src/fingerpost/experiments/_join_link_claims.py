@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fingerpost.experiments.join_link_composition import Config
 
 np = lazy_import("numpy")
+theory = lazy_import("fingerpost.neuroidal.theory")
 
 Chains = list[dict[str, Any]]
 Crowds = list[dict[str, dict[str, list[list[float]]]]]
@@ -100,9 +101,9 @@ def state(
     packed: list[circuits.Circuit],
 ) -> None:
     """All claims."""
-    plain = circuits.Circuit("JOIN-LINK", 2 * config.k, config.k)
+    plain = circuits.Circuit("join-link", 2 * config.k, config.k)
     slight = max(by for by in config.lowered if by <= 4)
-    lowered = circuits.Circuit("JOIN-LINK", 2 * config.k - slight, config.k)
+    lowered = circuits.Circuit("join-link", 2 * config.k - slight, config.k)
     _stability(config, run, chains, wired, plain, lowered)
     _specificity(config, run, chains, plain, lowered)
     _both(config, run, chains, wired)
@@ -121,7 +122,7 @@ def _stability(
     lowered: circuits.Circuit,
 ) -> None:
     note = f"{config.graphs} graphs; {setting(config)}"
-    literal = [circuit for circuit in wired if circuit.form == "JOIN-LINK"]
+    literal = [circuit for circuit in wired if circuit.form == "join-link"]
     sizes = {circuit: min(min(chain[circuit.name]["size"]) for chain in chains) for circuit in literal}
     worst = min(literal, key=lambda circuit: sizes[circuit])
     run.claim(
@@ -195,7 +196,7 @@ def _specificity(
         )
     first = min((by for by in config.lowered if by), default=0)
     if first:
-        circuit = circuits.Circuit("JOIN-LINK", 2 * config.k - first, config.k)
+        circuit = circuits.Circuit("join-link", 2 * config.k - first, config.k)
         found = recognised(chains, circuit, "D and E")
         run.claim(
             Claim(
@@ -215,9 +216,9 @@ def _specificity(
 def _both(config: Config, run: Run, chains: Chains, wired: list[circuits.Circuit]) -> None:
     """Whether any threshold has stability and specificity at once."""
     for form, called, words in (
-        ("JOIN-LINK", "join-link-usable", "Some thresholds make JOIN-LINK stable and specific at once."),
+        ("join-link", "join-link-usable", "Some thresholds make JOIN-LINK stable and specific at once."),
         (
-            "via JOIN",
+            "via-join",
             "via-join-usable",
             "With JOIN's neurons as LINK's relays some thresholds are stable and specific.",
         ),
@@ -229,7 +230,7 @@ def _both(config: Config, run: Run, chains: Chains, wired: list[circuits.Circuit
                 name=called,
                 statement=words,
                 source=f"{SOURCE}: adequate margins, with C for A and B only"
-                if form == "JOIN-LINK"
+                if form == "join-link"
                 else f"{SOURCE}, read with one layer less",
                 expected="≥ 1",
                 measured=len(good),
@@ -280,7 +281,7 @@ def _direct(config: Config, run: Run, chains: Chains, direct: circuits.Circuit) 
 
 def _crowd(config: Config, run: Run, filled: Crowds, packed: list[circuits.Circuit]) -> None:
     for circuit in packed:
-        if circuit.form == "JOIN-LINK" and circuit.k_m != 2 * config.k:
+        if circuit.form == "join-link" and circuit.k_m != 2 * config.k:
             continue
         last = crowded(filled, circuit, "D and E")[:, -1, 0]
         mean, interval = summary(list(last))
@@ -329,8 +330,8 @@ def _any_thresholds(config: Config, run: Run) -> None:
         for form, one in found.items()
     }
     for form, called, words in (
-        ("JOIN-LINK", "join-link-any", "JOIN-LINK"),
-        ("via JOIN", "via-join-any", "with JOIN's neurons as relays, JOIN-LINK"),
+        ("join-link", "join-link-any", "JOIN-LINK"),
+        ("via-join", "via-join-any", "with JOIN's neurons as relays, JOIN-LINK"),
     ):
         run.claim(
             Claim(
@@ -350,7 +351,7 @@ def _any_thresholds(config: Config, run: Run) -> None:
             statement="At its best threshold one LINK has a larger upper margin than either JOIN-LINK, by the same rule.",
             source=OURS,
             expected="> 1",
-            measured=margin["LINK"] / max(margin["JOIN-LINK"], margin["via JOIN"], 1e-9),
+            measured=margin["link"] / max(margin["join-link"], margin["via-join"], 1e-9),
             low=1.0,
             unit="ratio of upper margins, by theory",
             note=f"{'; '.join(notes.values())}; {setting(config)}",
@@ -369,7 +370,7 @@ def _theory(
     world = config.n, config.degree, config.r
     off = {
         f"{circuit.label}, {kind}": summary(falsely(chains, circuit, kind))[0]
-        - circuits.expected_false(*world, circuit, kind)
+        - theory.interference(*world, circuit, kind)
         for circuit in wired
         for kind in ("A", "A and D", "D and E")
     }

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from fingerpost.experiments.join_link_composition import Config
 
 np = lazy_import("numpy")
+theory = lazy_import("fingerpost.neuroidal.theory")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-TITLES = {"JOIN-LINK": "JOIN-LINK", "via JOIN": "JOIN’s neurons as relays", "LINK": "LINK in one step"}
+TITLES = {"join-link": "JOIN-LINK", "via-join": "JOIN’s neurons as relays", "link": "LINK in one step"}
 
 
 def show(config: Config, run: Run, chains: Chains, filled: Crowds) -> None:
@@ -60,7 +61,7 @@ def _signal_figure(config: Config, run: Run, chains: Chains) -> None:
     figure, axes = new_figure(2, len(shown), width=12.0, height=7.4, sharex=True, sharey=True, squeeze=False)
     links = range(config.links + 1)
     direct = circuits.best_direct(config.n, config.degree, config.r)
-    for row, form in zip(axes, ("JOIN-LINK", "via JOIN")):
+    for row, form in zip(axes, ("join-link", "via-join")):
         for axis, by in zip(row, shown):
             circuit = circuits.Circuit(form, 2 * config.k - by, config.k)
             for x, colour in zip(config.first, COLOURS):
@@ -85,7 +86,7 @@ def _signal_figure(config: Config, run: Run, chains: Chains) -> None:
                 linewidth=1,
                 label="LINK, worst first item",
             )
-            axis.set(title=f"{form}, k_m = {circuit.k_m}", ylim=(-0.03, 1.05))
+            axis.set(title=f"{circuits.FORMS[form]}, k_m = {circuit.k_m}", ylim=(-0.03, 1.05))
     for axis in axes[1]:
         axis.set(xlabel="links")
     for axis in axes[:, 0]:
@@ -98,7 +99,7 @@ def _signal_figure(config: Config, run: Run, chains: Chains) -> None:
 def _price_figure(config: Config, run: Run, chains: Chains) -> None:
     """What lowering k_m buys, the noise that a chain survives, over what it costs, false firing."""
     figure, axes = new_figure(2, 2, width=11.4, height=7.6, sharex=True, sharey="row")
-    for column, form in zip(axes.T, ("JOIN-LINK", "via JOIN")):
+    for column, form in zip(axes.T, ("join-link", "via-join")):
         for less, colour in zip(config.lowered_k_a, COLOURS):
             wired = [circuits.Circuit(form, 2 * config.k - by, config.k - less) for by in config.lowered]
             lost = [_survived(config, chains, circuit) for circuit in wired]
@@ -120,7 +121,7 @@ def _price_figure(config: Config, run: Run, chains: Chains) -> None:
             )  # fmt: skip
             steps = range(max(config.lowered) + 1)
             line = [
-                circuits.expected_false(
+                theory.interference(
                     config.n,
                     config.degree,
                     config.r,
@@ -216,8 +217,8 @@ def _table(config: Config, run: Run, chains: Chains, wired: list[circuits.Circui
         shares = [summary(falsely(chains, circuit, kind))[0] for kind in KINDS]
         kind, worst = worst_kind(chains, circuit)
         x = np.linspace(0, 1, 2001)
-        curve = circuits.expected_transfer(config.n, config.degree, config.r * x, config.r * x, circuit)
-        rows.append([circuit.label, size, circuits.margins(x, curve)[1], noise, *every, *shares])
+        curve = theory.transfer_curve(config.n, config.degree, config.r * x, config.r * x, circuit)
+        rows.append([circuit.label, size, theory.noise_margin(x, curve).upper, noise, *every, *shares])
         rows[-1] += [
             f"{percent(worst.share)} ({kind})" if worst.share else "0",
             usable(config, chains, circuit),

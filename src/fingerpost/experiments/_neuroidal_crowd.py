@@ -21,8 +21,8 @@ def settings(config: Config) -> list[circuits.Circuit]:
     steps = [by for by in config.lowered if by in (0, 1)]
     via = [by for by in config.lowered if by in (3, 4)]
     return [
-        *(circuits.Circuit("JOIN-LINK", whole - by, k) for by in steps),
-        *(circuits.Circuit("via JOIN", whole - by, k) for by in via),
+        *(circuits.Circuit("join-link", whole - by, k) for by in steps),
+        *(circuits.Circuit("via-join", whole - by, k) for by in via),
         circuits.best_direct(config.n, config.degree, config.r),
     ]
 

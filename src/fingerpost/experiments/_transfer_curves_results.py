@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fingerpost.experiments.transfer_curves import Config
 
 np = lazy_import("numpy")
+theory = lazy_import("fingerpost.neuroidal.theory")
 Found = list[list[dict[str, list[float]]]]
 BLUES = ("#08306B", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 ADEQUATE = 0.05
@@ -46,29 +47,19 @@ def curves(found: Found, name: str) -> Any:
     return np.array([[pair[name] for pair in graph] for graph in found]).mean(1)
 
 
-def theory(config: Config, name: str, x: Any) -> Any:
+def expected(config: Config, name: str, x: Any) -> Any:
     """The expected curve of a circuit's or a JOIN's name."""
-    p, part = config.degree / config.n, config.r * np.asarray(x, float)
-    if name.startswith("join-link") or not name.startswith(("join-", "two-step", "recall-")):
-        return circuits.expected_transfer(config.n, config.degree, part, part, _circuits(config)[name])
+    x = np.asarray(x, float)
+    world, part = (config.n, config.degree), config.r * x
+    if name in _circuits(config):
+        return theory.transfer_curve(*world, part, part, _circuits(config)[name])
     if name == "two-step":
-        return (circuits.tail(part, p, config.k) / circuits.tail(config.r, p, config.k)) ** 2
-    if name.startswith("recall-"):
-        return _recalled(config, part, int(name.rpartition("-")[2]))
-    k_m = int(name.rpartition("-")[2])
-    firing, whole = (circuits.union(config.n, size, size) for size in (part, config.r))
-    return circuits.tail(firing, p, k_m) / circuits.tail(whole, p, k_m)
-
-
-def _recalled(config: Config, part: Any, by: int) -> Any:
-    """P(M ≥ k_m − by | N ≥ k_m): N of the neurons of A and B are inputs, and M of these are among those that fire."""
-    from scipy.stats import binom, hypergeom
-
-    k_m, p = 2 * config.k, config.degree / config.n
-    now, whole = (np.rint(circuits.union(config.n, size, size)).astype(int) for size in (part, config.r))
-    inputs = np.arange(k_m, min(10 * k_m, int(whole)) + 1)
-    weights = binom.pmf(inputs, whole, p) / binom.sf(k_m - 1, whole, p)
-    return hypergeom.sf(k_m - by - 1, whole, inputs, now[..., None]) @ weights
+        sizes = [theory.size_map(*world, size, size, config.k, steps=2) for size in (part, config.r)]
+        return sizes[0] / sizes[1]
+    threshold = int(name.rpartition("-")[2])
+    k_m = 2 * config.k if name.startswith("recall-") else threshold
+    recall = k_m - threshold if name.startswith("recall-") else k_m
+    return theory.recall_curve(*world, config.r, config.r, x, x, k_m, recall=recall)
 
 
 def _circuits(config: Config) -> dict[str, circuits.Circuit]:
@@ -82,7 +73,7 @@ def _draw(
 ) -> None:
     """One curve: theory as a line, graphs as marks with intervals."""
     x = np.linspace(max(0.5, config.fractions[0]), 1, 121)
-    axis.plot(x, theory(config, name, x), color=colour, linestyle=line, marker="", label=label)
+    axis.plot(x, expected(config, name, x), color=colour, linestyle=line, marker="", label=label)
     measured = [summary(list(values)) for values in curves(found, name).T]
     bars = [0 if interval is None else (interval[1] - interval[0]) / 2 for _, interval in measured]
     axis.errorbar(
@@ -117,12 +108,12 @@ def _join_figure(config: Config, run: Run, found: Found) -> None:
 def _circuit_figure(config: Config, run: Run, found: Found) -> None:
     figure, axes = new_figure(1, 2, width=11.4, height=5.2, sharey=True)
     direct = circuits.best_direct(config.n, config.degree, config.r)
-    for axis, form in zip(axes, ("JOIN-LINK", "via JOIN")):
+    for axis, form in zip(axes, ("join-link", "via-join")):
         for by, colour in zip(config.lowered, BLUES):
             k_m = 2 * config.k - by
             _draw(config, axis, found, circuits.Circuit(form, k_m, config.k).name, f"k_m = {k_m}", colour)
         _draw(config, axis, found, direct.name, f"LINK, k = {direct.k_a}", "#000000", (0, (1, 1.2)))
-        _frame(axis, form if form == "JOIN-LINK" else "JOIN’s neurons as relays")
+        _frame(axis, circuits.FORMS[form] if form == "join-link" else "JOIN’s neurons as relays")
     axes[0].set(ylabel="share of C that fires")
     legend_outside(figure, axes[0], columns=3)
     caption = (
@@ -134,21 +125,21 @@ def _circuit_figure(config: Config, run: Run, found: Found) -> None:
 def measured_margins(config: Config, found: Found, name: str) -> list[tuple[float, float]]:
     """Lower and upper margin on each graph, from the fractions that were measured: no larger than the curve's own."""
     x = np.concatenate([[0.0], config.fractions])
-    return [circuits.margins(x, np.concatenate([[0.0], curve])) for curve in curves(found, name)]
+    return [theory.noise_margin(x, np.concatenate([[0.0], curve])) for curve in curves(found, name)]
 
 
 def expected_margins(config: Config, circuit: circuits.Circuit) -> tuple[float, float]:
     """The same of the theory's curve."""
     x = np.linspace(0, 1, 2001)
-    return circuits.margins(
-        x, circuits.expected_transfer(config.n, config.degree, config.r * x, config.r * x, circuit)
+    return theory.noise_margin(
+        x, theory.transfer_curve(config.n, config.degree, config.r * x, config.r * x, circuit)
     )
 
 
 def _margin_figure(config: Config, run: Run, found: Found) -> None:
     figure, axes = new_figure(1, 2, width=11.4, height=4.8, sharey=True)
     steps = list(range(max(config.lowered) + 1))
-    for axis, form in zip(axes, ("JOIN-LINK", "via JOIN")):
+    for axis, form in zip(axes, ("join-link", "via-join")):
         for less, colour in zip(config.lowered_k_a, (BLUES[1], BLUES[3], BLUES[5])):
             wired = [circuits.Circuit(form, 2 * config.k - by, config.k - less) for by in steps]
             line = [expected_margins(config, circuit)[1] for circuit in wired]
@@ -161,7 +152,7 @@ def _margin_figure(config: Config, run: Run, found: Found) -> None:
                 axis.errorbar([by], [mean], [bar], linestyle="", marker="o", markersize=5, color=colour)
         axis.set(
             xlabel=f"lowering of k_m below {2 * config.k}",
-            title=form if form == "JOIN-LINK" else "JOIN’s neurons as relays",
+            title=circuits.FORMS[form] if form == "join-link" else "JOIN’s neurons as relays",
         )
         axis.set_xticks(steps)
     axes[0].set(ylabel="upper noise margin")
@@ -180,14 +171,21 @@ def _margin_table(config: Config, run: Run, found: Found) -> None:
         low, high = zip(*measured_margins(config, found, name))
         x = np.linspace(1e-6, 1, 2001)
         rows.append(
-            [_join_label(config, name), *_cells(low, high), *circuits.margins(x, theory(config, name, x))]
+            [
+                _join_label(config, name),
+                *_cells(low, high),
+                *theory.noise_margin(x, expected(config, name, x)),
+            ]
         )
         rows[-1] += [_full(found, name), None]
     for by in config.recall[1:]:
         low, high = zip(*measured_margins(config, found, f"recall-{by}"))
         x = np.linspace(1e-6, 1, 2001)
         rows.append([f"JOIN, formed at {2 * config.k}, recalled at {2 * config.k - by}", *_cells(low, high)])
-        rows[-1] += [*circuits.margins(x, theory(config, f"recall-{by}", x)), _full(found, f"recall-{by}")]
+        rows[-1] += [
+            *theory.noise_margin(x, expected(config, f"recall-{by}", x)),
+            _full(found, f"recall-{by}"),
+        ]
         rows[-1].append(float(curves(found, f"outside-{by}")[:, -1].mean()))
     for circuit in _circuits(config).values():
         low, high = zip(*measured_margins(config, found, circuit.name))
@@ -328,7 +326,7 @@ def _upper(
 
 def _claim_circuits(config: Config, run: Run, found: Found) -> None:
     k_m, note = 2 * config.k, setting(config)
-    plain = circuits.Circuit("JOIN-LINK", k_m, config.k)
+    plain = circuits.Circuit("join-link", k_m, config.k)
     ratios = [
         a / b for a, b in zip(_widths(config, found, f"join-{k_m}"), _widths(config, found, plain.name))
     ]
@@ -362,14 +360,14 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
             note=note,
         )
     )
-    for form in ("JOIN-LINK", "via JOIN") if max(config.lowered) else ():
+    for form in ("join-link", "via-join") if max(config.lowered) else ():
         circuit = circuits.Circuit(form, k_m - max(config.lowered), config.k)
         mean, interval = _upper(config, found, circuit)
         run.claim(
             Claim(
-                name=f"lowered-margin-{form.lower().replace(' ', '-')}",
+                name=f"lowered-margin-{form}",
                 statement="Slightly lowered thresholds give an adequate upper margin"
-                + ("." if form == "JOIN-LINK" else ", with JOIN's neurons as relays."),
+                + ("." if form == "join-link" else ", with JOIN's neurons as relays."),
                 source=SOURCE,
                 expected=f"≥ {ADEQUATE:g}",
                 measured=mean,
@@ -383,7 +381,7 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
     lower = {
         name: min(m[0] for m in measured_margins(config, found, name))
         for name, circuit in _circuits(config).items()
-        if circuit.form != "LINK"
+        if circuit.form != "link"
     }
     worst = min(lower, key=lambda name: lower[name])
     run.claim(
@@ -435,4 +433,4 @@ def _scores(config: Config, found: Found, name: str) -> Any:
     """Scores z of the mean over all pairs against theory, by fraction."""
     pairs = np.array([pair[name] for graph in found for pair in graph])
     error = pairs.std(0, ddof=1) / np.sqrt(len(pairs))
-    return (pairs.mean(0) - theory(config, name, np.array(config.fractions))) / np.hypot(error, SLACK)
+    return (pairs.mean(0) - expected(config, name, np.array(config.fractions))) / np.hypot(error, SLACK)

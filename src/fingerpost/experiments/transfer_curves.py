@@ -91,7 +91,7 @@ def settings(config: Config) -> list[circuits.Circuit]:
     """Every circuit that is measured."""
     lowered = [
         circuits.Circuit(form, 2 * config.k - by, config.k - less)
-        for form in ("JOIN-LINK", "via JOIN")
+        for form in ("join-link", "via-join")
         for less in config.lowered_k_a
         for by in config.lowered
     ]
