@@ -1,4 +1,4 @@
-"""Times the random graph that is never stored against stored ones, and JOINs at the size of a mouse's and man's cortex.
+"""Times the random graph that is never stored against stored ones, and JOINs at the size of a mouse's and a human cortex.
 
 python benchmarks/neuroidal.py [--quick] [--only PART]: writes benchmarks/results/neuroidal.json and prints a table; with
 --only it prints alone. JOINs at the size of a cortex run in a process of their own, which reads its own memory.
@@ -22,13 +22,13 @@ from fingerpost.experiments._cortex_child import Task, measured_in_child
 from fingerpost.neuroidal.graphs import ImplicitGraph, StoredGraph
 
 STORED, SECONDS, BYTES, HOURS = 2.0, 2.0, 1e9, 1.0
-"""Targets: time over the stored graph's, CPU seconds of a mouse's JOIN, peak memory, CPU hours of a man's JOIN."""
+"""Targets: time over the stored graph's, CPU seconds of a mouse's JOIN, peak memory, CPU hours of a human JOIN."""
 USUAL_COPY = 1e10
 """Bytes per second that one thread copies on a usual machine; on a slower one a JOIN may take longer in proportion."""
 FITTING = ((100_000, 512, 2134), (300_000, 512, 6400), (1_000_000, 128, 16_000))
 SIZES = (10_000, 100_000, 1_000_000, 16_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 MOUSE = Task(n=16_000_000, degree=7800, r=19_607, k=16)
-MAN = Task(n=10**10, degree=24_000, r=3_685_955, k=16, tiles=1)
+HUMAN = Task(n=10**10, degree=24_000, r=3_685_955, k=16, tiles=1)
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def without_numba(graph: ImplicitGraph, firing: np.ndarray, edges: int, case: st
 
 
 def sizes(quick: bool) -> list[Row]:
-    """Time per edge against n, at the mouse's degree and man's, over one tile where n is large."""
+    """Time per edge against n, at the mouse's degree and the human one, over one tile where n is large."""
     rows: list[Row] = []
     for n in SIZES[:4] if quick else SIZES:
         degree = min(7800, n // 10) if n <= MOUSE.n else 24_000
@@ -136,17 +136,17 @@ def mouse(quick: bool) -> list[Row]:
     ]  # fmt: skip
 
 
-def man(quick: bool) -> list[Row]:
+def human(quick: bool) -> list[Row]:
     """One tile of a JOIN among 10¹⁰ neurons, and what all tiles would take."""
-    found = [measured_in_child(MAN) for _ in range(1 if quick else 5)]
-    case = f"n {MAN.n:,}, degree {MAN.degree:,}, two items of {MAN.r:,}, k {MAN.k}"
-    tiles = MAN.n / found[0]["targets"]
+    found = [measured_in_child(HUMAN) for _ in range(1 if quick else 5)]
+    case = f"n {HUMAN.n:,}, degree {HUMAN.degree:,}, two items of {HUMAN.r:,}, k {HUMAN.k}"
+    tiles = HUMAN.n / found[0]["targets"]
     hours = [one["two"][0]["cpu"] * tiles / 3600 for one in found]
     peaks = [one["peak"] / 1e9 for one in found]
     note = f"extrapolated: one tile of {found[0]['targets']:,} targets was measured, of {tiles:.6g}"
     return [
-        measured("neuroidal: a man's JOIN", case, hours, "CPU hours", HOURS, note),
-        measured("neuroidal: memory of a man's JOIN", case, peaks, "GB at most", BYTES / 1e9, "of one tile"),
+        measured("neuroidal: a human JOIN", case, hours, "CPU hours", HOURS, note),
+        measured("neuroidal: memory of a human JOIN", case, peaks, "GB at most", BYTES / 1e9, "of one tile"),
     ]
 
 
@@ -160,7 +160,7 @@ PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "stored": stored,
     "sizes": sizes,
     "mouse": mouse,
-    "man": man,
+    "human": human,
 }
 
 if __name__ == "__main__":

@@ -67,6 +67,19 @@ def test_an_executor_is_handed_few_pieces_however_small_the_tiles():
     assert executor.pieces <= 64
 
 
+def test_a_failure_in_an_executor_comes_out_and_what_is_left_is_not_started(monkeypatch):
+    calls = []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        raise ValueError("the tile failed")
+
+    monkeypatch.setattr(ImplicitGraph, "counts", failing)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="the tile failed"):
+        fire(GRAPH, A, K, tile=1, executor=executor)
+    assert 1 <= len(calls) <= 64
+
+
 def test_many_at_once_are_each_alone():
     assert [len(found) for found in fire(GRAPH, [A, [], B], K)] == [len(expected(A)), 0, len(expected(B))]
     pairs = fire_jointly(GRAPH, [[A, B], (B, A), [A]], K)

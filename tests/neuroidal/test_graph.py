@@ -155,6 +155,8 @@ def test_pickled_and_rebuilt_graphs_are_the_same():
         assert np.array_equal(copy.counts(range(50)), graph.counts(range(50)))
     assert graph != ImplicitGraph(1000, 20, 5, "target", "numpy", 64)
     assert pickle.loads(pickle.dumps(graph)).kernels == "numpy"
+    stored = StoredGraph.random(300, 20, 3)
+    assert np.array_equal(pickle.loads(pickle.dumps(stored)).counts(range(50)), stored.counts(range(50)))
 
 
 def test_more_firing_neurons_than_16_bits_count_need_32():
@@ -198,9 +200,11 @@ def test_settings_out_of_range_are_refused(arguments, message):
         ImplicitGraph(*arguments)
 
 
-@pytest.mark.parametrize("arguments", [(100.0, 10), (True, 0.5), (100, 10, 1.5)])
+@pytest.mark.parametrize(
+    "arguments", [(100.0, 10), (True, 0.5), (100, 10, 1.5), (100, "10"), (100, 10, 0, "source", "auto", 64.0)]
+)
 def test_settings_of_a_wrong_type_are_refused(arguments):
-    with pytest.raises(InvalidTypeError, match="integer"):
+    with pytest.raises(InvalidTypeError, match=r"integer|a number"):
         ImplicitGraph(*arguments)
 
 

@@ -165,7 +165,7 @@ def test_two_graphs_share_edges_by_chance(changes):
     assert two_sided(z_of(back.sum(), N * N, P * P)) > RARE
 
 
-def test_inputs_from_a_firing_set_are_binomial_at_the_mouses_and_at_mans_sparsity():
+def test_inputs_from_a_firing_set_are_binomial_at_the_sparsity_of_a_mouse_and_of_a_human_cortex():
     draw = np.random.default_rng(5)
     for n, degree, r, span in ((16_000_000, 7800, 20_000, 100_000), (10**10, 24_000, 300_000, 500_000)):
         graph = ImplicitGraph(n, degree, seed=9)

@@ -136,10 +136,10 @@ def _costs(config: Config, run: Run, mouse: Measured, human: Measured) -> None:
     ]
     caption = (
         f"One two-step JOIN with k = {config.k}, kernels {config.kernels}, one thread, the median of {config.joins} for the "
-        f"mouse; first calls, which compile, took {mouse['compile']:.2g} s more. Man's JOIN is extrapolated from one tile, "
+        f"mouse; first calls, which compile, took {mouse['compile']:.2g} s more. The human JOIN is extrapolated from one tile, "
         "whose work does not depend on where it lies. Memory is the peak of a process without torch."
     )
-    run.table("costs", Table(["", "mouse", "man"], rows, title="What a JOIN costs", caption=caption))
+    run.table("costs", Table(["", "mouse", "human"], rows, title="What a JOIN costs", caption=caption))
 
 
 def _gigabytes(size: int | None) -> str:
@@ -175,7 +175,7 @@ def _claim_sizes(config: Config, run: Run, mouse: Measured, human: Measured) -> 
         run.claim(
             Claim(
                 f"spread-{name}-step",
-                "Sizes vary from pair to pair as the binomial law says.",
+                f"Sizes of {name}-step JOINs vary from pair to pair as the binomial law says.",
                 VALIANT,
                 f"from {tail.ppf(RARE / 2):.3g} to {tail.isf(RARE / 2):.3g}",
                 sum(z * z for z in values),
@@ -190,7 +190,7 @@ def _claim_sizes(config: Config, run: Run, mouse: Measured, human: Measured) -> 
     run.claim(
         Claim(
             "size-human-tile",
-            "In a tile of man's cortex as many neurons join as the binomial law says.",
+            "In a tile of a human cortex as many neurons join as the binomial law says.",
             VALIANT,
             "|z| ≤ 3.3",
             (tile["size"] - mean) / math.sqrt(mean),
@@ -234,7 +234,7 @@ def _claim_costs(config: Config, run: Run, mouse: Measured, human: Measured) -> 
     run.claim(
         Claim(
             "mouse-time",
-            f"A two-step JOIN at this size takes at most {SECONDS:g} s of one thread, longer where memory is slower.",
+            f"A two-step JOIN at the mouse's size takes at most {SECONDS:g} s of one thread, longer where memory is slower.",
             TARGETS,
             f"≤ {SECONDS * slower:.3g}",
             _median(mouse, "cpu"),
@@ -249,7 +249,7 @@ def _claim_costs(config: Config, run: Run, mouse: Measured, human: Measured) -> 
     run.claim(
         Claim(
             "human-time",
-            "A two-step JOIN at man's size would take less than an hour of one thread.",
+            "A two-step JOIN at the human size would take less than an hour of one thread.",
             TARGETS,
             "≤ 1",
             human["two"][0]["cpu"] * scale / HOUR,
@@ -262,7 +262,7 @@ def _claim_costs(config: Config, run: Run, mouse: Measured, human: Measured) -> 
         run.claim(
             Claim(
                 f"{name}-memory",
-                "A JOIN at this size needs less than 1 GB.",
+                f"A JOIN at the {name} size needs less than 1 GB.",
                 TARGETS,
                 "≤ 1",
                 math.nan if found["peak"] is None else found["peak"] / GIGA,

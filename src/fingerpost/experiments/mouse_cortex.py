@@ -25,7 +25,7 @@ class Config:
       degree: Synapses out of each.
       k: Threshold of each step of the two-step JOIN; the one-step JOIN has 2k.
       joins: Pairs of items, each with a JOIN of either kind.
-      human_n: Neurons of man's cortex; a single tile of it is measured.
+      human_n: Neurons of a human cortex; a single tile of it is measured.
       human_degree: Synapses out of each.
       kernels: numba or numpy, or auto for numba where it is installed.
       device: cpu.
@@ -87,7 +87,7 @@ def mouse_task(config: Config) -> child.Task:
 
 
 def human_task(config: Config) -> child.Task:
-    """One tile of a two-step JOIN at man's size."""
+    """One tile of a two-step JOIN at the human size."""
     n, degree, k = config.human_n, config.human_degree, config.k
     r = theory.solve_r(n, degree, k, 2)
     return child.Task(n, degree, r, k, seed=config.seed, kernels=config.kernels, tiles=1)
