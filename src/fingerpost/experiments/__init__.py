@@ -248,6 +248,27 @@ EXPERIMENTS: dict[str, Entry] = {
             "JOINs among 16 million neurons and 125 billion synapses that are never stored: sizes, time and memory.",
             ("neuroidal",),
         ),
+        Entry(
+            "sutton-1988",
+            "fingerpost.experiments.sutton_1988",
+            "Sutton's random walk, Figures 3 to 5",
+            "Errors of TD(λ) on thousands of training sets beside the printed ones, by the number of sequences in a set.",
+            ("td",),
+        ),
+        Entry(
+            "td-equals-supervised",
+            "fingerpost.experiments.td_equals_supervised",
+            "Where TD(1) is supervised learning",
+            "The identity at λ = 1 audited for linear predictors and networks, and by how much λ < 1 and online changes break it.",
+            ("td",),
+        ),
+        Entry(
+            "td",
+            "fingerpost.experiments.td",
+            "Your own sequences, predicted",
+            "Outcomes of your own sequences (--data) by TD(λ), Widrow–Hoff and regression: held-out error, calibration, over time.",
+            ("td",),
+        ),
     )
 }
 
