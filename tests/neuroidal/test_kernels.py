@@ -10,6 +10,8 @@ from math import comb
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import data, floats, integers, lists, sampled_from
 
 from fingerpost.errors import InvalidValueError, MissingExtraError
 from fingerpost.neuroidal import _kernels_numba as compiled
@@ -143,6 +145,29 @@ def test_stored_matrices_are_counted_alike_by_both_kernels():
             kernels.csr_scatter(graph.matrix.indptr, graph.matrix.indices, firing, start, stop, out)
         assert np.array_equal(ours, theirs)
         assert np.array_equal(ours, graph.matrix[firing, start:stop].toarray().sum(0))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(data())
+def test_both_kernels_give_one_graph_for_any_size_block_and_range(draw):
+    n = draw.draw(integers(2, 3000), "n")
+    degree = draw.draw(floats(1e-3, 0.97), "density") * n
+    block = 1 << draw.draw(integers(4, 12), "bits")
+    seed, orient = (
+        draw.draw(integers(0, 2**64 - 1), "seed"),
+        draw.draw(sampled_from(("source", "target")), "rows"),
+    )
+    ours, theirs = (ImplicitGraph(n, degree, seed, orient, kernels, block) for kernels in ("numba", "numpy"))
+    start, stop = sorted(draw.draw(integers(0, n), "end") for _ in range(2))
+    firing = np.unique(draw.draw(lists(integers(0, n - 1), max_size=30), "firing")).astype(np.int64)
+    counts = ours.counts(firing, start, stop)
+    assert np.array_equal(counts, theirs.counts(firing, start, stop))
+    source, target = ours.edges_out_of(firing, start, stop)
+    assert np.array_equal(counts, np.bincount(target - start, minlength=stop - start))
+    for found, other in zip((source, target), theirs.edges_out_of(firing, start, stop)):
+        assert np.array_equal(found, other)
+    for found, other in zip(ours.edges_into(firing, firing), theirs.edges_into(firing, firing)):
+        assert np.array_equal(found, other)
 
 
 def test_without_numba_auto_means_numpy_and_the_graph_is_the_same(monkeypatch):
