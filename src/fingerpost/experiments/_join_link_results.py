@@ -149,7 +149,7 @@ def _price_figure(config: Config, run: Run, chains: Chains) -> None:
 
 def _survived(config: Config, chains: Chains, circuit: circuits.Circuit) -> float:
     """The largest noise in the first item that all chains survive; NaN if none, not even no noise."""
-    noises = [1 - x for x in config.first if survives(chains, circuit, f"first {x:g}")]
+    noises = [round(1 - x, 6) for x in config.first if survives(chains, circuit, f"first {x:g}")]
     return max(noises, default=math.nan)
 
 
