@@ -24,7 +24,7 @@ def populations(example: Mapping[str, Any]) -> Any:
     for (top, bottom), (key, title, colour) in zip(grid.T, columns):
         top.bar(example["preferred"], example[key], width=0.9, color=colour)
         top.set_title(title)
-        top.set(xlim=(-20, 20), xlabel="preferred stimulus")
+        top.set(xlim=(-20, 20), xticks=(-15, 0, 15), xlabel="preferred stimulus")
         bottom.plot(example["s"], example[f"p{key[1]}"], color=colour, linestyle="-")
         bottom.set(xlim=(-9, 9), xlabel="stimulus s")
     last = grid[1][2]
@@ -113,16 +113,15 @@ def by_strength(
         axes.axhline(1, color=LINE, linewidth=1, linestyle=":")
     for row in grid:
         row[0].set(ylabel=label)
-    _plain_ticks(grid[0][0], key)
+    _plain_ticks(list(grid.flat), key)
     legend_outside(figure, grid[0][0], columns=3)
     return figure
 
 
-def _plain_ticks(axes: Any, key: str) -> None:
-    from matplotlib.ticker import NullFormatter
-
-    low, high = axes.get_ylim()
+def _plain_ticks(panels: Sequence[Any], key: str) -> None:
+    low, high = panels[0].get_ylim()
     ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= t <= high]
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(min(low, 0.9), max(high, 1.1 if key == "ratio" else 1.5))
+    for axes in panels:
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    panels[0].set_ylim(min(low, 0.9), max(high, 1.1 if key == "ratio" else 1.5))

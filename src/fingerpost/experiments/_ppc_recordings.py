@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,11 +114,7 @@ def check_recording(counts: Array, stimuli: Array, period: float, count: int, le
         raise ConfigError(
             f"the stimulus is {values[0]:g} in every trial; there is nothing to decode from a constant one"
         )
-    if period and not period > 0:
-        raise ConfigError(f"period is {period}; give the circle's length, or 0 for a line")
     if not (counts.sum(0) > 0).sum() >= 2:
         raise ConfigError("fewer than 2 neurons fired in this recording; there is no population to decode")
     if len(counts) // count < 2:
         raise ConfigError(f"folds is {count} with {len(counts)} trials; give fewer")
-    if not math.isfinite(float(stimuli.sum())):
-        raise ConfigError("stimuli must be finite numbers")
