@@ -221,6 +221,27 @@ EXPERIMENTS: dict[str, Entry] = {
             ("spectral",),
         ),
         Entry(
+            "ppc-cues",
+            "fingerpost.experiments.ppc_cues",
+            "Two cues in population codes",
+            "The sum of two populations against the product of posteriors and the two formulas, and an observer over trials.",
+            ("population",),
+        ),
+        Entry(
+            "ppc-breaks",
+            "fingerpost.experiments.ppc_breaks",
+            "Where summing populations breaks",
+            "Ten conditions of the theorem broken one by one: distance from the true posterior, error, calibration, repair.",
+            ("population",),
+        ),
+        Entry(
+            "ppc",
+            "fingerpost.experiments.ppc",
+            "Your own spike counts, decoded",
+            "Decodes held-out trials of a recording that you give with --data, with calibration, simple decoders beside.",
+            ("population",),
+        ),
+        Entry(
             "join-instability",
             "fingerpost.experiments.join_instability",
             "Chained JOINs die or explode",
