@@ -14,7 +14,7 @@ import numpy as np
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, did_you_mean
 from fingerpost.neuroidal import theory
-from fingerpost.neuroidal.fire import check_threshold, fire
+from fingerpost.neuroidal.fire import check_threshold, fire, fire_jointly
 from fingerpost.neuroidal.graphs.base import AbstractGraph, Neurons
 from fingerpost.neuroidal.graphs.implicit import ImplicitGraph
 from fingerpost.neuroidal.item import RECOGNISED, Item
@@ -22,13 +22,17 @@ from fingerpost.neuroidal.join import check_item, join
 from fingerpost.neuroidal.link import join_link, link
 
 FORMAT = 1
+JOIN, TWO_STEPS, LINK, DIRECT, JOIN_LINK, VIA_JOIN = (
+    "join", "two-step join", "link", "direct link", "join-link", "via join",
+)  # fmt: skip
+"""The ways in which a cue reaches an item."""
 
 
 class Memory:
     """Named items on a graph, made by JOIN, LINK and JOIN-LINK, and recalled from any cue.
 
-    Raised synapses of all associations are one set: a relay that fires for one cue brings its raised synapses to every
-    target. So interference between memories is what it would be in the graph.
+    An item is recalled the way it was made. Raised synapses of all associations are one set: a neuron that fires on any way
+    brings all its raised synapses, so memories disturb each other as they would in the graph.
 
     Args:
       graph: The graph.
@@ -72,6 +76,7 @@ class Memory:
             raise InvalidValueError(f"r is the size of an item, from 1 to n = {graph.n}; got {r}")
         self.seed = int(seed)
         self.items: dict[str, Item] = {}
+        self._ways: dict[str, set[str]] = {}
         self._source: Neurons = np.empty(0, np.int64)
         self._target: Neurons = np.empty(0, np.int64)
 
@@ -107,7 +112,7 @@ class Memory:
         if item is None:
             draw = np.random.default_rng([self.seed, len(self.items)])
             item = Item.random(self.graph.n, self.r, draw)
-        self.items[name] = check_item(self.graph, item, "item")
+        self._name(name, check_item(self.graph, item, "item"))
         return item
 
     def join(self, name: str, a: str, b: str, *, steps: int = 1, **options: Any) -> Item:
@@ -119,7 +124,7 @@ class Memory:
         self._free(name)
         k_m = self.k_m if steps == 1 else None
         made = join(self.graph, self[a], self[b], k=self.k_a, steps=steps, k_m=k_m, **options)
-        self.items[name] = made
+        self._name(name, made, JOIN if steps == 1 else TWO_STEPS)
         return made
 
     def link(self, source: str, target: str, *, relay: bool = True, **options: Any) -> None:
@@ -128,6 +133,7 @@ class Memory:
             self.graph, self[source], self[target], self.k_a, relay=relay, projection=self.projection, **options
         )  # fmt: skip
         self._raise(*one.synapses())
+        self._ways[target].add(LINK if relay else DIRECT)
 
     def join_link(self, name: str, a: str, b: str, *, relay: bool = False, **options: Any) -> Item:
         """Names a new item that fires when two others do; see `join_link`.
@@ -147,7 +153,7 @@ class Memory:
             projection=self.projection, **options,
         )  # fmt: skip
         self._raise(*one.link.synapses())
-        self.items[name] = target
+        self._name(name, target, JOIN_LINK if relay else VIA_JOIN)
         return target
 
     def recall(
@@ -155,11 +161,12 @@ class Memory:
     ) -> dict[str, float]:
         """How much of every item fires for a cue.
 
-        The cue reaches items in four ways: as itself; by a JOIN; by raised synapses from the cue, from its relays, from the
-        JOIN's neurons or from their relays. An item's share is the largest of them.
+        An item fires as a part of the cue, or on a way that it was made: by a JOIN, of one or two steps; or by enough raised
+        synapses from the cue itself, from its relays, from its JOIN's neurons, or from their relays. Its share is the
+        largest of these.
 
         Args:
-          *cue: Names or items that fire together.
+          *cue: Names or items that fire together; one after another for a JOIN of two steps.
           k_m: Threshold of a JOIN at recall; the memory's unless given.
           k_a: Threshold of relays and targets at recall.
           **options: executor, progress and tile of `fire`.
@@ -171,17 +178,42 @@ class Memory:
         parts = [self[one] if isinstance(one, str) else check_item(self.graph, one, "cue") for one in cue]
         if not parts:
             raise InvalidTypeError("recall needs a cue: names of items, or items")
-        firing = np.unique(np.concatenate([part.neurons for part in parts]))
         check_threshold(k_m, self.graph, "k_m")
         check_threshold(k_a, self.graph, "k_a")
-        joined = fire(self.graph, firing, k_m, **options)
-        layers = [firing, joined]
-        if self.synapses:
-            relays = fire(self.graph, [firing, joined], k_a, **options)
-            layers += [self._reached(layer, k_a) for layer in (firing, joined, *relays)]
+        firing = np.unique(np.concatenate([part.neurons for part in parts]))
+        asked = set().union(*self._ways.values())
+        reached = self._ways_of(asked, firing, [part.neurons for part in parts], k_m, k_a, options)
         return {
-            name: max(item.fraction_firing(layer) for layer in layers) for name, item in self.items.items()
+            name: max(
+                item.fraction_firing(layer) for layer in (firing, *(reached[way] for way in self._ways[name]))
+            )
+            for name, item in self.items.items()
         }
+
+    def _ways_of(
+        self,
+        asked: set[str],
+        firing: Neurons,
+        parts: list[Neurons],
+        k_m: int,
+        k_a: int,
+        options: dict[str, Any],
+    ) -> dict[str, Neurons]:
+        """What fires on each way that is asked for."""
+        found: dict[str, Neurons] = {}
+        joined = firing[:0]
+        if asked & {JOIN, JOIN_LINK, VIA_JOIN}:
+            joined = found[JOIN] = fire(self.graph, firing, k_m, **options)
+        if TWO_STEPS in asked:
+            found[TWO_STEPS] = (
+                fire_jointly(self.graph, parts, k_a, **options) if len(parts) > 1 else joined[:0]
+            )
+        layers = {DIRECT: firing, VIA_JOIN: joined}
+        relayed = {LINK: firing, JOIN_LINK: joined}
+        found |= {way: self._reached(layer, k_a) for way, layer in layers.items() if way in asked}
+        for way in asked & set(relayed):
+            found[way] = self._reached(fire(self.graph, relayed[way], k_a, **options), k_a)
+        return found
 
     def recognised(self, *cue: str | Item, **options: Any) -> list[str]:
         """Names of the items of which more than half fires for a cue; see `recall`."""
@@ -196,6 +228,7 @@ class Memory:
         about = {
             "format": FORMAT, "k_a": self.k_a, "k_m": self.k_m, "r": self.r, "seed": self.seed,
             "n": self.graph.n, "degree": self.graph.degree, "names": list(self.items),
+            "ways": [sorted(ways) for ways in self._ways.values()],
             "graph": _described(self.graph),
             "projection": None if self.projection is self.graph else _described(self.projection),
             "own_projection": self.projection is not self.graph,
@@ -246,8 +279,8 @@ class Memory:
                 graph, k_a=about["k_a"], k_m=about["k_m"], r=about["r"], seed=about["seed"],
                 projection=_found(about, "projection", projection, path) if own else None,
             )  # fmt: skip
-            for place, name in enumerate(about["names"]):
-                memory.items[name] = Item(arrays[f"item_{place}"], graph.n)
+            for place, (name, ways) in enumerate(zip(about["names"], about["ways"], strict=True)):
+                memory._name(name, Item(arrays[f"item_{place}"], graph.n), *ways)
             memory._raise(arrays["source"], arrays["target"])
         except InvalidValueError:
             raise
@@ -256,6 +289,9 @@ class Memory:
                 f"{os.fspath(path)} is damaged, or no memory that Memory.save wrote: {error}"
             ) from error
         return memory
+
+    def _name(self, name: str, item: Item, *ways: str) -> None:
+        self.items[name], self._ways[name] = item, set(ways)
 
     def _free(self, name: str) -> None:
         if not isinstance(name, str) or not name:
