@@ -182,9 +182,10 @@ def from_few(
     """Held-out errors of what is learnt from the first few sequences of random orders, read on the last 30 %.
 
     Returns:
-      ``limit``: for each size and repeat, the error at each λ; ``regression``: of ridge regression, and of the mean.
+      For each size and repeat, ``limit`` and ``once``: the error at each λ, in the limit and after one presentation;
+      ``regression``: of ridge regression, and of the mean.
     """
-    found: dict[str, list[list[list[float]]]] = {"limit": [], "regression": []}
+    found: dict[str, list[list[list[float]]]] = {"limit": [], "once": [], "regression": []}
     tests = held_out(len(sequences))
     orders = [
         torch.randperm(
@@ -193,17 +194,17 @@ def from_few(
         for r in range(repeats)
     ]
     for size in sizes:
-        limits, others = [], []
+        read: dict[str, list[list[float]]] = {name: [] for name in found}
         for number, order in enumerate(orders):
             train = [sequences[i] for i in order[:size]]
             scaled = Scaled.of(train)
             train, test = scaled(train), scaled([sequences[i] for i in order[-tests:]])
             fitted = fit(train, lambdas, derive_seed(seed, "few", number, size))
-            limits.append(errors(test, fitted.limit).mean(0).tolist())
-            both = torch.stack([fitted.weights["regression"], fitted.weights["mean"]])
-            others.append(errors(test, both).mean(0).tolist())
-        found["limit"].append(limits)
-        found["regression"].append(others)
+            others = torch.stack([fitted.weights["regression"], fitted.weights["mean"]])
+            for name, weights in (("limit", fitted.limit), ("once", fitted.once), ("regression", others)):
+                read[name].append(errors(test, weights).mean(0).tolist())
+        for name, rows in read.items():
+            found[name].append(rows)
     return found
 
 

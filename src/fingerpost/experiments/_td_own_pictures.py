@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fingerpost._lazy import lazy_import
 from fingerpost.experiments import _td_own_fits as fits
-from fingerpost.lab import Run, legend_outside, mean_interval, new_figure
+from fingerpost.lab import Run, legend_outside, mean_interval, new_figure, paired_interval
 from fingerpost.lab.style import PALETTE
 
 if TYPE_CHECKING:
@@ -28,57 +28,56 @@ FEWEST = 8
 
 
 def by_lambda(config: Config, run: Run, found: dict[str, Any]) -> None:
-    """Held-out error by λ, in the limit and after one presentation."""
-    picture, axes = new_figure(width=7.6, height=4.8)
-    names = (("limit", "in the limit", "td"), ("once", "after one presentation", "td_once"))
-    for key, words, name in names:
-        means = [mean_interval(column) for column in zip(*found[key])]
-        half = [m.mean - m.low for m in means]
-        axes.errorbar(
-            config.lambdas,
-            [m.mean for m in means],
-            half,
-            color=COLOURS[name],
-            marker="o",
-            label=f"TD(λ), {words}",
-        )
+    """Held-out error by λ, in the limit and after one presentation, and what it gains on λ = 1."""
+    picture, axes = new_figure(1, 3, width=12.6, height=4.6)
+    for key, words, name, axis, title in (
+        ("limit", "in the limit", "td", axes[1], "Limit, less λ = 1"),
+        ("once", "after one presentation", "td_once", axes[2], "One pass, less λ = 1"),
+    ):
+        values = np.asarray(found[key])
+        axes[0].plot(config.lambdas, values.mean(0), color=COLOURS[name], marker="o", label=f"TD(λ), {words}")
+        gaps = [paired_interval(list(column), list(values[:, -1])) for column in values.T[:-1]]
+        half = [gap.mean - gap.low for gap in gaps]
+        axis.errorbar(config.lambdas[:-1], [gap.mean for gap in gaps], half, color=COLOURS[name], marker="o")
+        axis.axhline(0.0, color="#000000", linewidth=1.0, linestyle="-")
+        axis.set(xlabel="λ", title=title)
     for name in ("regression", "mean"):
         level = float(np.mean(found["error"][name]))
-        axes.axhline(level, color=COLOURS[name], linestyle="--", label=fits.NAMES[name])
-    axes.set(xlabel="λ", ylabel="held-out squared error", ylim=(0, None))
-    legend_outside(picture, axes)
+        axes[0].axhline(level, color=COLOURS[name], linestyle="--", label=fits.NAMES[name])
+    axes[0].set(xlabel="λ", ylabel="held-out squared error", ylim=(0, None), title="Error")
+    legend_outside(picture, axes[0], columns=4)
     caption = (
-        "Mean over held-out sequences with 95 % intervals, which are much wider than those of the paired differences in the "
-        "table below; λ = 1 is Widrow–Hoff, and least squares in the limit."
+        "Mean over held-out sequences, and differences with 95 % intervals, paired by sequence: below 0 λ errs less than "
+        "λ = 1, which is Widrow–Hoff, and least squares in the limit."
     )
     run.figure("lambdas", picture, title="Held-out error by λ", caption=caption)
 
 
 def few(config: Config, run: Run, sizes: list[int], found: dict[str, Any], near: int) -> None:
     """Held-out error against the number of training sequences."""
-    picture, axes = new_figure(width=7.6, height=4.8)
-    curves = {
-        "TD(0)": ("td_once", [[row[0] for row in rows] for rows in found["limit"]]),
-        f"TD({config.lambdas[near]:g})": ("td", [[row[near] for row in rows] for rows in found["limit"]]),
-        "TD(1), least squares": ("widrow_hoff", [[row[-1] for row in rows] for rows in found["limit"]]),
-        "ridge regression": ("regression", [[row[0] for row in rows] for rows in found["regression"]]),
-        "mean outcome": ("mean", [[row[1] for row in rows] for rows in found["regression"]]),
-    }
-    for label, (name, values) in curves.items():
-        means = [mean_interval(row) for row in values]
-        half = [m.mean - m.low for m in means]
-        axes.errorbar(sizes, [m.mean for m in means], half, color=COLOURS[name], marker="o", label=label)
-    axes.set(xlabel="training sequences", ylabel="held-out squared error", xscale="log")
-    top = 1.25 * max(
-        mean_interval(row).mean for _, values in (curves["mean outcome"], curves["TD(0)"]) for row in values
-    )
-    axes.set(ylim=(0, top))
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-    legend_outside(picture, axes, columns=3)
+    picture, axes = new_figure(1, 2, width=11.8, height=4.8, sharey=True)
+    top = 0.0
+    for axis, key, title in ((axes[0], "limit", "In the limit"), (axes[1], "once", "After one presentation")):
+        curves = {
+            "TD(0)": ("td_once", [[row[0] for row in rows] for rows in found[key]]),
+            f"TD({config.lambdas[near]:g})": ("td", [[row[near] for row in rows] for rows in found[key]]),
+            "TD(1), Widrow–Hoff": ("widrow_hoff", [[row[-1] for row in rows] for rows in found[key]]),
+            "ridge regression": ("regression", [[row[0] for row in rows] for rows in found["regression"]]),
+            "mean outcome": ("mean", [[row[1] for row in rows] for rows in found["regression"]]),
+        }
+        for label, (name, values) in curves.items():
+            means = [mean_interval(row) for row in values]
+            half = [m.mean - m.low for m in means]
+            axis.errorbar(sizes, [m.mean for m in means], half, color=COLOURS[name], marker="o", label=label)
+            top = max(top, 1.25 * means[0].mean) if label in ("TD(0)", "mean outcome") else top
+        axis.set(xlabel="training sequences", title=title, xscale="log")
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
+    axes[0].set(ylabel="held-out squared error", ylim=(0, top))
+    legend_outside(picture, axes[0], columns=5)
     caption = (
-        f"Means over {config.repeats} random orders of the sequences with 95 % intervals; all in the limit. What is far above "
-        "the mean outcome is cut off."
+        f"Means over {config.repeats} random orders of the sequences with 95 % intervals; ridge regression is the same on both "
+        "sides. What is far above the mean outcome is cut off. After one presentation α is chosen for each λ."
     )
     run.figure("few", picture, title="Learning from few sequences", caption=caption)
 
