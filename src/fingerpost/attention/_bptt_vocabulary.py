@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 2_000_000
-"""Numbers of logits that are held at a time."""
+CHUNK = 5_000_000
+"""Numbers of logits that are held at a time, at most."""
 
 
 def negative_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
@@ -51,7 +51,8 @@ def _likelihood(
     hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, sloping: bool
 ) -> tuple[Tensor, Any]:
     slopes = _Slopes(hidden, weight, bias) if sloping else None
-    rows = max(1, min(len(hidden), CHUNK // len(weight)))
+    chunks = -(-len(hidden) // max(1, CHUNK // len(weight)))
+    rows = -(-len(hidden) // chunks)  # chunks alike: each one costs a pass over ∂L/∂W
     logits = hidden.new_empty(rows, len(weight))
     total = hidden.new_zeros(())
     for start in range(0, len(hidden), rows):
