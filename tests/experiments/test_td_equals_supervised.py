@@ -76,9 +76,9 @@ def test_changes_apart_are_over_the_lengths_of_all_changes():
 def test_training_lowers_the_supervised_loss_and_the_matrix_is_symmetric_at_lambda_1_alone():
     small = config()
     part, model = module.batch(small), module.predictor(small, "network")
-    before = float(module.supervised_loss(model, part).mean())
+    before = module.supervised_loss(model, part).mean().item()
     module.train(small, model, part)
-    assert float(module.supervised_loss(model, part).mean()) < before
+    assert module.supervised_loss(model, part).mean().item() < before
     found = module.asymmetries(small)
     assert found[1.0] < 1e-14
     assert found[0.0] > found[0.5] > 0.01
