@@ -10,7 +10,7 @@ import numpy as np
 from fingerpost.lab import legend_outside, new_figure
 from fingerpost.lab.style import PALETTE
 
-SHOWN = 12
+SHOWN = 8
 BAND, LINE = "#d0d4d9", "#6e7781"
 MARKERS = "osD^v"
 
