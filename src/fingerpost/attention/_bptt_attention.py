@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fingerpost.attention._bptt_unit import UnitBackward, UnitTape
+from fingerpost.attention._bptt_unit import Slices, UnitBackward, UnitTape
 
 
 class Searched(NamedTuple):
-    """A decoder's way: states s_1 … s_T (T, B, n), contexts c_1 … c_T (T, B, c), weights α (T, B, S)."""
+    """A decoder's way, for N words: states before and after each (N, n), contexts (N, c), weights α (N, S)."""
 
-    states: Tensor
+    before: Tensor
+    after: Tensor
     contexts: Tensor
     weights: Tensor
 
@@ -25,7 +26,7 @@ class Search(NamedTuple):
     With $α_i = \mathrm{softmax}_j(v^\top \tanh(W s_{i-1} + k_j))$.
 
     Args:
-      gates: What the words give to the unit's gates, (T, B, 3n).
+      gates: What the words give to the unit's gates, (N, 3n), packed.
       initial: s_0, (B, n).
       keys: k_j = U h_j, (B, S, a).
       values: h_j, (B, S, c).
@@ -49,42 +50,51 @@ class Search(NamedTuple):
     inner_bias: Tensor | None
 
 
-def search(arguments: Search) -> Searched:
-    """Runs all steps; going back computes each step's tanh again, so that memory is O(B S a) and not T times that."""
-    return Searched(*_Search.apply(*arguments))
+def search(arguments: Search, slices: Slices) -> Searched:
+    """Runs all steps, each with the words of one slice, of the first so many sentences.
+
+    Going back computes each step's tanh again, so that memory is O(B S a) and not T times that.
+    """
+    return Searched(*_Search.apply(*arguments, slices))
 
 
 class _Search(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *given: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        a = Search(*given)  # type: ignore[arg-type]
-        steps, rows = a.gates.shape[:2]
-        states = a.initial.new_empty(steps + 1, *a.initial.shape)
-        states[0] = a.initial
-        before, after = states[:-1].flatten(0, 1), states[1:].flatten(0, 1)
-        tape = UnitTape.begin(before, after, a.recurrent, a.inner_bias)
-        queries = a.keys.new_empty(steps, rows, a.keys.shape[2])
-        weights = a.keys.new_empty(steps, rows, a.keys.shape[1])
-        contexts = a.values.new_empty(steps, rows, a.values.shape[2])
-        hidden = torch.empty_like(a.keys)
-        for i in range(steps):
-            torch.mm(states[i], a.query.t(), out=queries[i])
-            torch.add(a.keys, queries[i].unsqueeze(1), out=hidden).tanh_()
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
+        *tensors, slices = given
+        a = Search(*tensors)
+        words, n = len(a.gates), a.initial.shape[1]
+        tape = UnitTape.begin(
+            a.gates.new_empty(words, n), a.gates.new_empty(words, n), a.recurrent, a.inner_bias
+        )
+        queries = a.keys.new_empty(words, a.keys.shape[2])
+        weights = a.keys.new_empty(words, a.keys.shape[1])
+        contexts = a.values.new_empty(words, a.values.shape[2])
+        room, last = torch.empty_like(a.keys), a.initial
+        for rows in slices:
+            size = rows.stop - rows.start
+            tape.enter(rows, last, a.initial)
+            last = tape.after[rows]
+            torch.mm(tape.before[rows], a.query.t(), out=queries[rows])
+            hidden = torch.add(a.keys[:size], queries[rows].unsqueeze(1), out=room[:size]).tanh_()
             scores = hidden @ a.score_vector
             if a.excluded is not None:
-                scores += a.excluded
-            torch.softmax(scores, 1, out=weights[i])
-            torch.bmm(weights[i].unsqueeze(1), a.values, out=contexts[i].unsqueeze(1))
-            tape.step(slice(i * rows, (i + 1) * rows), torch.addmm(a.gates[i], contexts[i], a.context.t()))
-        ctx.save_for_backward(*given, before, after, tape.opened, tape.inner, queries, weights, contexts)
+                scores += a.excluded[:size]
+            torch.softmax(scores, 1, out=weights[rows])
+            torch.bmm(weights[rows].unsqueeze(1), a.values[:size], out=contexts[rows].unsqueeze(1))
+            tape.step(rows, torch.addmm(a.gates[rows], contexts[rows], a.context.t()))
+        ctx.save_for_backward(
+            *tensors, tape.before, tape.after, tape.opened, tape.inner, queries, weights, contexts
+        )
         ctx.set_materialize_grads(False)
-        return states[1:], contexts, weights
+        ctx.slices = slices
+        return tape.before, tape.after, contexts, weights
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         given, made = ctx.saved_tensors[:10], ctx.saved_tensors[10:]
-        return _SearchBackward(Search(*given), *made).run(*grads)
+        return *_SearchBackward(Search(*given), ctx.slices, *made).run(*grads), None
 
 
 class _SearchBackward:
@@ -93,6 +103,7 @@ class _SearchBackward:
     def __init__(
         self,
         arguments: Search,
+        slices: Slices,
         before: Tensor,
         after: Tensor,
         opened: Tensor,
@@ -101,11 +112,10 @@ class _SearchBackward:
         weights: Tensor,
         contexts: Tensor,
     ) -> None:
-        self.of = arguments
+        self.of, self.slices, self.before = arguments, slices, before
         self.unit = UnitBackward(
             UnitTape(arguments.recurrent, arguments.inner_bias, before, after, opened, inner)
         )
-        self.before, self.rows = before, len(arguments.initial)
         self.queries, self.weights, self.contexts = queries, weights, contexts
         self.grad_queries = torch.empty_like(queries)
         self.grad_contexts = torch.empty_like(contexts)
@@ -115,51 +125,63 @@ class _SearchBackward:
         self.one = arguments.keys.new_ones(())
 
     def run(
-        self, grad_states: Tensor | None, grad_contexts: Tensor | None, grad_weights: Tensor | None
+        self,
+        by_before: Tensor | None,
+        by_after: Tensor | None,
+        by_contexts: Tensor | None,
+        by_weights: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         """∂L/∂ of the arguments, in their order; None for the mask."""
-        grad = torch.zeros_like(self.of.initial)
-        for i in reversed(range(len(self.queries))):
-            if grad_states is not None:
-                grad = grad + grad_states[i]
-            grad = self._step(
-                i,
-                grad,
-                None if grad_contexts is None else grad_contexts[i],
-                None if grad_weights is None else grad_weights[i],
+        by_initial = torch.zeros_like(self.of.initial)
+        later = by_initial[:0]
+        for rows in reversed(self.slices):
+            later = self._step(
+                rows, self.unit.leave(rows, later, by_initial, by_after), by_contexts, by_weights
             )
-        flat = self.unit.grad_gates
-        gates = flat.unflatten(0, (-1, self.rows))
-        values = torch.bmm(self.weights.permute(1, 2, 0), self.grad_contexts.transpose(0, 1))
-        query = self.grad_queries.flatten(0, 1).t() @ self.before
-        context = flat.t() @ self.contexts.flatten(0, 1)
+            if by_before is not None:
+                later += by_before[rows]
+        by_initial[: len(later)] = later
+        gates = self.unit.grad_gates
+        query = self.grad_queries.t() @ self.before
+        context = gates.t() @ self.contexts
         keys = self.grad_keys * self.of.score_vector
-        mine = (gates, grad, keys, values, None, query, self.grad_score_vector, context)
+        mine = (gates, by_initial, keys, self._values(), None, query, self.grad_score_vector, context)
         return *mine, self.unit.recurrent(), self.unit.inner_bias()
 
-    def _step(self, i: int, grad: Tensor, by_context: Tensor | None, by_weights: Tensor | None) -> Tensor:
-        """∂L/∂s_i from ∂L/∂s_{i+1}, counting states from 0."""
-        of, weights = self.of, self.weights[i]
-        rows = slice(i * self.rows, (i + 1) * self.rows)
+    def _step(
+        self, rows: slice, grad: Tensor, by_contexts: Tensor | None, by_weights: Tensor | None
+    ) -> Tensor:
+        """∂L/∂(states before a step) from ∂L/∂(states after it)."""
+        of, weights = self.of, self.weights[rows]
         grad = self.unit.step(rows, grad)
-        through = self.grad_contexts[i]
+        through = self.grad_contexts[rows]
         torch.mm(self.unit.grad_gates[rows], of.context, out=through)
-        if by_context is not None:
-            through += by_context
-        by_weight = torch.bmm(of.values, through.unsqueeze(2)).squeeze(2)
+        if by_contexts is not None:
+            through += by_contexts[rows]
+        by_weight = torch.bmm(of.values[: len(through)], through.unsqueeze(2)).squeeze(2)
         if by_weights is not None:
-            by_weight += by_weights
+            by_weight += by_weights[rows]
         by_weight *= weights
         by_score = torch.addcmul(by_weight, weights, by_weight.sum(1, keepdim=True), value=-1)
-        self._through_scores(i, by_score)
-        return grad.addmm_(self.grad_queries[i], of.query)
+        self._through_scores(rows, by_score)
+        return grad.addmm_(self.grad_queries[rows], of.query)
 
-    def _through_scores(self, i: int, by_score: Tensor) -> None:
-        """Writes ∂L/∂(W s) and adds to the keys' and v's, from ∂L/∂e_i (B, S)."""
-        of, column = self.of, by_score.unsqueeze(2)
-        hidden = torch.add(of.keys, self.queries[i].unsqueeze(1), out=self.hidden).tanh_()
+    def _through_scores(self, rows: slice, by_score: Tensor) -> None:
+        """Writes ∂L/∂(W s) and adds to the keys' and v's, from ∂L/∂e_i (b, S)."""
+        of, size = self.of, len(by_score)
+        hidden = torch.add(of.keys[:size], self.queries[rows].unsqueeze(1), out=self.hidden[:size]).tanh_()
         self.grad_score_vector.addmv_(hidden.flatten(0, 1).t(), by_score.flatten())
-        slope = torch.addcmul(self.one, hidden, hidden, value=-1, out=self.slope)
-        torch.bmm(by_score.unsqueeze(1), slope, out=self.grad_queries[i].unsqueeze(1))
-        self.grad_queries[i].mul_(of.score_vector)
-        self.grad_keys.addcmul_(slope, column)
+        slope = torch.addcmul(self.one, hidden, hidden, value=-1, out=self.slope[:size])
+        torch.bmm(by_score.unsqueeze(1), slope, out=self.grad_queries[rows].unsqueeze(1))
+        self.grad_queries[rows].mul_(of.score_vector)
+        self.grad_keys[:size].addcmul_(slope, by_score.unsqueeze(2))
+
+    def _values(self) -> Tensor:
+        """Σ_i α_ij ∂L/∂c_i, (B, S, c): all steps in one product, with zeros where a sentence has ended."""
+        steps, (sentences, positions, size) = len(self.slices), self.of.values.shape
+        weights = self.weights.new_zeros(steps, sentences, positions)
+        grads = self.weights.new_zeros(steps, sentences, size)
+        for i, rows in enumerate(self.slices):
+            weights[i, : rows.stop - rows.start] = self.weights[rows]
+            grads[i, : rows.stop - rows.start] = self.grad_contexts[rows]
+        return torch.bmm(weights.permute(1, 2, 0), grads.transpose(0, 1))

@@ -12,15 +12,14 @@ LEVELS = 65536
 """Sixteen bits decide about one number, a quarter of what torch draws for it."""
 
 
-def maxout(base: Tensor, rows: Tensor | None, *parts: Tensor) -> Tensor:
-    r"""The larger of the two halves of $b + \sum_k W_k x_k$, for some rows of the x_k, shape (N, l).
+def maxout(base: Tensor, *parts: Tensor) -> Tensor:
+    r"""The larger of the two halves of $b + \sum_k W_k x_k$, shape (N, l).
 
     Args:
       base: b, (2l,) or (N, 2l).
-      rows: Which rows of the x_k, (N,), none twice; None takes all.
-      parts: x_1, W_1, x_2, W_2, …: (R, d_k) and (2l, d_k).
+      parts: x_1, W_1, x_2, W_2, …: (N, d_k) and (2l, d_k).
     """
-    return _Maxout.apply(base, rows, *parts)
+    return _Maxout.apply(base, *parts)
 
 
 def thin(x: Tensor, probability: float) -> Tensor:
@@ -33,30 +32,24 @@ def thin(x: Tensor, probability: float) -> Tensor:
 
 class _Maxout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, base: Tensor, rows: Tensor | None, *parts: Tensor) -> Tensor:
-        inputs, weights = parts[::2], parts[1::2]
-        some = inputs if rows is None else [x.index_select(0, rows) for x in inputs]
-        pairs = torch.addmm(base, some[0], weights[0].t())
-        for x, weight in zip(some[1:], weights[1:]):
+    def forward(ctx: Any, base: Tensor, *parts: Tensor) -> Tensor:
+        pairs = torch.addmm(base, parts[0], parts[1].t())
+        for x, weight in zip(parts[2::2], parts[3::2]):
             pairs.addmm_(x, weight.t())
         one, other = pairs.chunk(2, 1)
-        ctx.save_for_backward(one >= other, rows, *some, *weights)
-        ctx.of, ctx.single = len(inputs[0]), base.ndim == 1
+        ctx.save_for_backward(one >= other, *parts)
+        ctx.single = base.ndim == 1
         return torch.maximum(one, other)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        first, rows, *rest = ctx.saved_tensors
-        some, weights = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        first, *parts = ctx.saved_tensors
         pairs = grad.new_empty(len(grad), 2 * grad.shape[1])
         one, other = pairs.chunk(2, 1)
         torch.mul(grad, first, out=one)
         torch.sub(grad, one, out=other)
-        found: list[Tensor | None] = [pairs.sum(0) if ctx.single else pairs, None]
-        for x, weight in zip(some, weights):
-            by_x = pairs @ weight
-            if rows is not None:
-                by_x = by_x.new_zeros(ctx.of, by_x.shape[1]).index_copy_(0, rows, by_x)
-            found += [by_x, pairs.t() @ x]
+        found = [pairs.sum(0) if ctx.single else pairs]
+        for x, weight in zip(parts[::2], parts[1::2]):
+            found += [pairs @ weight, pairs.t() @ x]
         return tuple(found)

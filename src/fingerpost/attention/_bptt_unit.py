@@ -18,14 +18,14 @@ def scan(gates: Tensor, initial: Tensor, recurrent: Tensor, inner_bias: Tensor |
     """States (T, B, n) of a gated unit, from gates (T, B, 3n) and the initial state (B, n)."""
     steps, rows = gates.shape[:2]
     slices = [slice(i * rows, (i + 1) * rows) for i in range(steps)]
-    states = scan_packed(gates.flatten(0, 1), slices, initial, recurrent, inner_bias)
+    _, states = scan_packed(gates.flatten(0, 1), slices, initial, recurrent, inner_bias)
     return states.unflatten(0, (steps, rows))
 
 
 def scan_packed(
     gates: Tensor, slices: Slices, initial: Tensor, recurrent: Tensor, inner_bias: Tensor | None
-) -> Tensor:
-    """States (N, n) of a gated unit over sentences that are packed without padding.
+) -> tuple[Tensor, Tensor]:
+    """States (N, n) of a gated unit before and after each word, of sentences that are packed without padding.
 
     Args:
       gates: What the words give to the gates, (N, 3n).
@@ -59,6 +59,13 @@ class UnitTape:
         inner = None if inner_bias is None else before.new_empty(rows, n)
         return cls(recurrent, inner_bias, before, after, before.new_empty(rows, 3 * n), inner)
 
+    def enter(self, rows: slice, last: Tensor, initial: Tensor) -> None:
+        """Writes the states before a step: those after the last one, and the initial state of sentences that were not there."""
+        state = self.before[rows]
+        old = min(len(last), len(state))
+        state[:old] = last[:old]
+        state[old:] = initial[old : len(state)]
+
     def step(self, rows: slice, gates: Tensor) -> None:
         """Writes the states after a step, from those before it and its gates (b, 3n)."""
         state, opened, n = self.before[rows], self.opened[rows], self.before.shape[1]
@@ -91,6 +98,19 @@ class UnitBackward:
         self.by_r = reset_less.mul_(r).mul_(tape.before if tape.inner is None else tape.inner)
         self.grad_gates = torch.empty_like(tape.opened)
         self.grad_inner = None if tape.inner is None else torch.empty_like(tape.inner)
+
+    @staticmethod
+    def leave(rows: slice, later: Tensor, by_initial: Tensor, by_after: Tensor | None) -> Tensor:
+        """∂L/∂(states after a step) (b, n): what the step after it owes, `later`, and what is asked of them directly.
+
+        Sentences that only the later step has began there: theirs is written to `by_initial`.
+        """
+        size = rows.stop - rows.start
+        old = min(len(later), size)
+        by_initial[old : len(later)] = later[old:]
+        grad = later.new_zeros(size, later.shape[1]) if by_after is None else by_after[rows].clone()
+        grad[:old] += later[:old]
+        return grad
 
     def step(self, rows: slice, grad: Tensor) -> Tensor:
         """∂L/∂(states before a step) from ∂L/∂(states after it); writes ∂L/∂(its gates)."""
@@ -129,34 +149,28 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, gates: Tensor, initial: Tensor, recurrent: Tensor, inner_bias: Tensor | None, slices: Slices
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         shape = len(gates), initial.shape[1]
         tape = UnitTape.begin(gates.new_empty(shape), gates.new_empty(shape), recurrent, inner_bias)
         last = initial[:0]
         for rows in slices:
-            state = tape.before[rows]
-            old = min(len(last), len(state))
-            state[:old] = last[:old]
-            state[old:] = initial[old : len(state)]
+            tape.enter(rows, last, initial)
             tape.step(rows, gates[rows])
             last = tape.after[rows]
         ctx.save_for_backward(recurrent, inner_bias, tape.before, tape.after, tape.opened, tape.inner)
+        ctx.set_materialize_grads(False)
         ctx.slices, ctx.shape = slices, initial.shape
-        return tape.after
+        return tape.before, tape.after
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_states: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, by_before: Tensor | None, by_after: Tensor | None) -> tuple[Tensor | None, ...]:
         back = UnitBackward(UnitTape(*ctx.saved_tensors))
-        by_initial = grad_states.new_zeros(ctx.shape)
-        after = by_initial[:0]
+        by_initial = back.grad_gates.new_zeros(ctx.shape)
+        later = by_initial[:0]
         for rows in reversed(ctx.slices):
-            grad = grad_states[rows]
-            new = min(len(after), len(grad))
-            by_initial[new : len(after)] = after[new:]
-            grad = (
-                torch.cat([grad[:new] + after[:new], grad[new:]]) if new < len(grad) else grad + after[:new]
-            )
-            after = back.step(rows, grad)
-        by_initial[: len(after)] = after
+            later = back.step(rows, back.leave(rows, later, by_initial, by_after))
+            if by_before is not None:
+                later += by_before[rows]
+        by_initial[: len(later)] = later
         return back.grad_gates, by_initial, back.recurrent(), back.inner_bias(), None

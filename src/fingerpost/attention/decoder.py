@@ -11,11 +11,15 @@ from torch.nn import functional as F
 
 from fingerpost.attention._bptt_attention import Search, search
 from fingerpost.attention._bptt_readout import maxout, thin
+from fingerpost.attention._bptt_unit import scan_packed
 from fingerpost.attention._checks import check_choice, check_sizes
+from fingerpost.attention._packing import Packing
 from fingerpost.attention.scores import AbstractAttention, AdditiveAttention
 from fingerpost.attention.units import GatedUnit, Reset
 
 ReadoutState = Literal["previous", "current", "original"]
+Run = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""States before and after each of N words, and contexts and weights with attention."""
 READOUT_STATES: tuple[ReadoutState, ...] = ("previous", "current", "original")
 
 
@@ -65,9 +69,10 @@ class Encoded:
 
 
 class Decoded(NamedTuple):
-    """A forced pass, time first: what each output reads, states (T, B, n) and embedded words (T, B, m); contexts and weights.
+    """A forced pass, for the N target words of a batch that are no padding: what each output reads, and the weights.
 
-    Contexts (T, B, c) and weights (T, B, S) with attention; (1, B, c) and None with one fixed context.
+    States (N, n), embedded words (N, m), C_o c (N, 2 maxout) where the context is one for all words and else contexts (N, c),
+    weights (N, S) or None.
     """
 
     states: Tensor
@@ -144,25 +149,15 @@ class Decoder(nn.Module):
         one, other = pairs.chunk(2, -1)
         return self._thin(torch.maximum(one, other))
 
-    def outputs(self, decoded: Decoded, rows: Tensor | None, *, fused: bool = True) -> Tensor:
-        """t_i (N, maxout) of a forced pass, for `rows` of the T × B words, time first, or for all of them."""
-        states, words, contexts = (part.flatten(0, 1) for part in decoded[:3])
-        layers = self.from_state, self.from_word, self.from_context
-        if decoded.weights is None:  # one context a sentence: projected once, not for every word
-            contexts = self.from_context(contexts).repeat(len(decoded.states), 1)
-            contexts = contexts if rows is None else contexts.index_select(0, rows)
-        if fused:
-            bias, (by_state, by_word, by_context) = self.from_word.bias, (layer.weight for layer in layers)
-            given = (states, by_state, words, by_word)
-            if decoded.weights is None:
-                return self._thin(maxout(contexts + bias, rows, *given))
-            return self._thin(maxout(bias, rows, *given, contexts, by_context))
-        if rows is not None:
-            states, words = states.index_select(0, rows), words.index_select(0, rows)
-            contexts = contexts if decoded.weights is None else contexts.index_select(0, rows)
-        return self.readout(
-            states, words, contexts if decoded.weights is None else self.from_context(contexts)
-        )
+    def outputs(self, decoded: Decoded, *, fused: bool = True) -> Tensor:
+        """t_i (N, maxout) of a forced pass."""
+        states, words, contexts, weights = decoded
+        if not fused:
+            return self.readout(states, words, contexts if weights is None else self.from_context(contexts))
+        bias, given = self.from_word.bias, (states, self.from_state.weight, words, self.from_word.weight)
+        if weights is None:
+            return self._thin(maxout(contexts + bias, *given))
+        return self._thin(maxout(bias, *given, contexts, self.from_context.weight))
 
     def context(self, hidden: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """c_i and the weights that it was made with, of the state before the word."""
@@ -187,43 +182,38 @@ class Decoder(nn.Module):
         logits = self.output(self.readout(read, word, self.from_context(context)))
         return F.log_softmax(logits, -1), after, weights
 
-    def forward(self, encoded: Encoded, previous: Tensor, *, fused: bool = True) -> Decoded:
-        """All steps, given the word before each, `previous` (T, B)."""
+    def forward(self, encoded: Encoded, previous: Tensor, packing: Packing, *, fused: bool = True) -> Decoded:
+        """All words of a batch.
+
+        Args:
+          encoded: The sentences, longest target first.
+          previous: The word before each of the N, (N,).
+          packing: Where they lie in the batch.
+          fused: See `RNNSearch`.
+        """
         words = self.embed(previous)
         # a unit that takes in a word once it is known is one step ahead; its last step is read by nobody
-        taken = words.roll(-1, 0) if self.readout_state == "original" else words
-        states, contexts, weights = self._run(encoded, self.unit.input(taken), fused)
-        if self.readout_state != "current":
-            states = torch.cat([encoded.initial.hidden.unsqueeze(0), states[:-1]])
-        return Decoded(states, words, contexts, weights)
-
-    def _thin(self, x: Tensor) -> Tensor:
-        return thin(x, self.dropout) if self.training and self.dropout else x
-
-    def _run(self, encoded: Encoded, gates: Tensor, fused: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """States (T, B, n) after each step; contexts and weights as in `Decoded`."""
-        hidden = encoded.initial.hidden
-        through = self.unit.context
+        taken = words.index_select(0, packing.following()) if self.readout_state == "original" else words
+        gates, through = self.unit.input(taken), self.unit.context
         assert through is not None
         if encoded.context is not None:
-            states = self.unit.scan(gates + through(encoded.context), hidden, fused=fused)
-            return states, encoded.context.unsqueeze(0), None
-        if fused and isinstance(self.attention, AdditiveAttention):
-            return self._search(self.attention, encoded, gates)
-        states, contexts, weights = [], [], []
-        for at_step in gates:
-            context, by = self.context(hidden, encoded)
-            hidden = self.unit.advance(at_step + through(context), hidden)
-            states.append(hidden)
-            contexts.append(context)
-            weights.append(by)
-        return torch.stack(states), torch.stack(contexts), torch.stack(weights)
+            gates = gates + through(encoded.context).index_select(0, packing.sentence)
+        run = self._fused if fused else self._recorded
+        before, after, contexts, weights = run(encoded, gates, packing)
+        if encoded.context is not None:
+            contexts = self.from_context(encoded.context).index_select(0, packing.sentence)
+        assert contexts is not None
+        return Decoded(after if self.readout_state == "current" else before, words, contexts, weights)
 
-    def _search(
-        self, attention: AdditiveAttention, encoded: Encoded, gates: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _fused(self, encoded: Encoded, gates: Tensor, packing: Packing) -> Run:
+        """The way of the unit, by hand where there is a way back by hand."""
+        unit, attention, hidden = self.unit, self.attention, encoded.initial.hidden
+        if attention is None:
+            return *scan_packed(gates, packing.slices, hidden, unit.recurrent, unit.inner_bias), None, None
+        if not isinstance(attention, AdditiveAttention):
+            return self._recorded(encoded, gates, packing)
         assert encoded.keys is not None
-        assert self.unit.context is not None
+        assert unit.context is not None
         excluded = None
         if not encoded.mask.all():
             excluded = torch.zeros_like(encoded.mask, dtype=gates.dtype).masked_fill_(
@@ -231,14 +221,37 @@ class Decoder(nn.Module):
             )
         arguments = Search(
             gates,
-            encoded.initial.hidden,
+            hidden,
             encoded.keys,
             encoded.states,
             excluded,
             attention.query.weight,
             attention.score_vector,
-            self.unit.context.weight,
-            self.unit.recurrent,
-            self.unit.inner_bias,
+            unit.context.weight,
+            unit.recurrent,
+            unit.inner_bias,
         )
-        return search(arguments)
+        return tuple(search(arguments, packing.slices))  # type: ignore[return-value]
+
+    def _recorded(self, encoded: Encoded, gates: Tensor, packing: Packing) -> Run:
+        """The same, step by step, with autograd looking on."""
+        hidden, through = encoded.initial.hidden, self.unit.context
+        assert through is not None
+        before, after, contexts, weights = [], [], [], []
+        for rows in packing.slices:
+            size = rows.stop - rows.start
+            hidden, at_step = hidden[:size], gates[rows]
+            before.append(hidden)
+            if self.attention is not None and encoded.keys is not None:
+                keys, states, mask = encoded.keys[:size], encoded.states[:size], encoded.mask[:size]
+                context, by = self.attention.attend(hidden, keys, states, mask)
+                at_step = at_step + through(context)
+                contexts.append(context)
+                weights.append(by)
+            hidden = self.unit.advance(at_step, hidden)
+            after.append(hidden)
+        made = torch.cat(before), torch.cat(after)
+        return (*made, torch.cat(contexts), torch.cat(weights)) if contexts else (*made, None, None)
+
+    def _thin(self, x: Tensor) -> Tensor:
+        return thin(x, self.dropout) if self.training and self.dropout else x

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from fingerpost.attention._bptt_readout import thin
 from fingerpost.attention._bptt_unit import scan_packed
 from fingerpost.attention._checks import check_sizes
+from fingerpost.attention._packing import Packing
 from fingerpost.attention.units import GatedUnit, Reset
 
 
@@ -97,34 +97,25 @@ class Encoder(nn.Module):
 
     def _packed(self, source: Tensor, mask: Tensor, embeddings: Tensor | None) -> Annotations:
         """As `forward`, for the words alone: sentences by length, longest first, so that a step's are the first so many."""
-        lengths, order = mask.sum(1).sort(descending=True, stable=True)
-        longest = torch.arange(source.shape[1], device=source.device)
-        counts = (lengths > longest[:, None]).sum(1).tolist()
-        slices = [slice(end - size, end) for end, size in zip(accumulate(counts), counts) if size]
-        sentence, place = order.expand(len(longest), -1), longest[:, None].expand(-1, len(order))
-        here = (lengths > longest[:, None]).flatten().nonzero().flatten()
-        at = (sentence * source.shape[1] + place).flatten().index_select(0, here)
+        packing = Packing.of(mask)
         if embeddings is None:
-            words = self.embedding(source.flatten().index_select(0, at))
+            words = self.embedding(source.flatten().index_select(0, packing.at))
         else:
-            words = embeddings.flatten(0, 1).index_select(0, at)
+            words = embeddings.flatten(0, 1).index_select(0, packing.at)
         words = self._thin(words)
-        back = order.argsort()
-        ends = torch.tensor([rows.start for rows in slices], device=source.device)[lengths - 1]
-        onward = self._scan(self.forward_unit, words, slices, len(source))
-        last = onward.index_select(0, (ends + torch.arange(len(source), device=source.device))[back])
-        states, first = onward, None
+        back = packing.order.argsort()
+        states = self._scan(self.forward_unit, words, packing.slices, len(source))
+        last, first = states.index_select(0, packing.last()[back]), None
         if self.backward_unit is not None:
-            backward = self._scan(self.backward_unit, words, slices[::-1], len(source))
-            states, first = torch.cat([onward, backward], 1), backward.index_select(0, back)
-        room = states.new_zeros(mask.numel(), states.shape[1])
-        return Annotations(room.index_copy(0, at, states).unflatten(0, mask.shape), last, first)
+            backward = self._scan(self.backward_unit, words, packing.slices[::-1], len(source))
+            states, first = torch.cat([states, backward], 1), backward.index_select(0, back)
+        return Annotations(packing.unpack(states, mask.shape), last, first)
 
     @staticmethod
     def _scan(unit: GatedUnit, words: Tensor, slices: list[slice], sentences: int) -> Tensor:
         gates = unit.input(words)
         initial = gates.new_zeros(sentences, unit.hidden_size)
-        return scan_packed(gates, slices, initial, unit.recurrent, unit.inner_bias)
+        return scan_packed(gates, slices, initial, unit.recurrent, unit.inner_bias)[1]
 
     def _read(self, unit: GatedUnit, words: Tensor, padding: Tensor | None) -> Tensor:
         """States (S, B, hidden) of a unit that starts from 0 and stays as it is at padding."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from fingerpost.attention._bptt_vocabulary import negative_log_likelihood
 from fingerpost.attention._checks import check_choice, check_ids, check_right_padded
+from fingerpost.attention._packing import Packing
 from fingerpost.attention._start import start_parameters
 from fingerpost.attention.decoder import Decoded, Decoder, DecoderState, Encoded, ReadoutState
 from fingerpost.attention.encoder import Annotations, Encoder
@@ -81,8 +82,9 @@ class AbstractEncoderDecoder(nn.Module, ABC):
           ShapeError: If a batch is not (B, length) or the two differ in B.
           InvalidValueError: If an id is not in the vocabulary, a row is padding alone, or a target word follows padding.
         """
-        mask, decoded = self._forced(source, target, None)
-        hidden, right = self._outputs(decoded, target, mask)
+        decoded, packing = self._forced(source, target, None)
+        hidden = self.decoder.outputs(decoded, fused=self.fused)
+        right = target.flatten().index_select(0, packing.at)
         weight, bias = self.decoder.output.weight, self.decoder.output.bias
         if self.fused:
             return TokenLosses(negative_log_likelihood(hidden, weight, bias, right), len(right))
@@ -107,11 +109,11 @@ class AbstractEncoderDecoder(nn.Module, ABC):
         Raises:
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
-        mask, decoded = self._forced(source, target, source_embeddings)
-        hidden, right = self._outputs(decoded, target, mask)
-        logits = self.decoder.output(hidden)
+        decoded, packing = self._forced(source, target, source_embeddings)
+        logits = self.decoder.output(self.decoder.outputs(decoded, fused=self.fused))
+        right = target.flatten().index_select(0, packing.at)
         found = logits.gather(1, right[:, None])[:, 0] - logits.logsumexp(1)
-        return found.new_zeros(mask.t().shape).masked_scatter(mask.t(), found).t()
+        return packing.unpack(found, target.shape)
 
     def encode(self, source: Tensor, *, source_embeddings: Tensor | None = None) -> Encoded:
         """What a decoder needs of source ids (B, S): give it to `step`.
@@ -119,14 +121,7 @@ class AbstractEncoderDecoder(nn.Module, ABC):
         Raises:
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
-        mask = check_ids("source", source, self.encoder.embedding.num_embeddings)
-        check_right_padded("source", mask)
-        if source_embeddings is not None:
-            wanted = (*source.shape, self.encoder.embedding.embedding_dim)
-            if source_embeddings.shape != wanted:
-                raise ShapeError(
-                    f"source_embeddings has shape {tuple(source_embeddings.shape)}; expected {wanted}"
-                )
+        mask = self._check_source(source, source_embeddings)
         annotations = self.encoder(source, mask, embeddings=source_embeddings, fused=self.fused)
         return self._encoded(annotations, mask)
 
@@ -164,23 +159,32 @@ class AbstractEncoderDecoder(nn.Module, ABC):
     def _encoded(self, annotations: Annotations, mask: Tensor) -> Encoded:
         """What the decoder starts from and looks at."""
 
-    def _forced(self, source: Tensor, target: Tensor, embeddings: Tensor | None) -> tuple[Tensor, Decoded]:
-        """The target's mask (B, T), and the decoder's way along it."""
+    def _check_source(self, source: Tensor, embeddings: Tensor | None) -> Tensor:
+        """The mask of a batch of source ids, (B, S)."""
+        layer = self.encoder.embedding
+        mask = check_ids("source", source, layer.num_embeddings)
+        check_right_padded("source", mask)
+        wanted = (*source.shape, layer.embedding_dim)
+        if embeddings is not None and embeddings.shape != wanted:
+            raise ShapeError(f"source_embeddings has shape {tuple(embeddings.shape)}; expected {wanted}")
+        return mask
+
+    def _forced(self, source: Tensor, target: Tensor, embeddings: Tensor | None) -> tuple[Decoded, Packing]:
+        """The decoder's way along the target's words, without padding."""
         mask = check_ids("target", target, self.decoder.output.out_features)
         check_right_padded("target", mask)
         if len(source) != len(target):
             raise ShapeError(f"source has {len(source)} sentences and target {len(target)}; expected as many")
-        encoded = self.encode(source, source_embeddings=embeddings)
-        previous = torch.cat([target.new_full((1, len(target)), BOS), target.t()[:-1]])
-        return mask, self.decoder(encoded, previous, fused=self.fused)
-
-    def _outputs(self, decoded: Decoded, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """t_i (N, maxout) and y_i (N,) of the words that are no padding, time first."""
-        rows, right = None, target.t().flatten()
-        if not mask.all():
-            rows = mask.t().flatten().nonzero().flatten()
-            right = right.index_select(0, rows)
-        return self.decoder.outputs(decoded, rows, fused=self.fused), right
+        mask_of_source = self._check_source(source, embeddings)
+        packing = Packing.of(mask)
+        order = packing.order
+        source, mask_of_source = source.index_select(0, order), mask_of_source.index_select(0, order)
+        if embeddings is not None:
+            embeddings = embeddings.index_select(0, order)
+        annotations = self.encoder(source, mask_of_source, embeddings=embeddings, fused=self.fused)
+        encoded = self._encoded(annotations, mask_of_source)
+        previous = F.pad(target[:, :-1], (1, 0), value=BOS).flatten().index_select(0, packing.at)
+        return self.decoder(encoded, previous, packing, fused=self.fused), packing
 
 
 class RNNSearch(AbstractEncoderDecoder):
@@ -268,9 +272,9 @@ class RNNSearch(AbstractEncoderDecoder):
         Raises:
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
-        mask, decoded = self._forced(source, target, None)
+        decoded, packing = self._forced(source, target, None)
         assert decoded.weights is not None
-        return decoded.weights.transpose(0, 1) * mask.unsqueeze(2)
+        return packing.unpack(decoded.weights, target.shape)
 
     def _encoded(self, annotations: Annotations, mask: Tensor) -> Encoded:
         attention = self.decoder.attention
