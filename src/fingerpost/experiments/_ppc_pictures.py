@@ -104,13 +104,12 @@ def by_strength(
     for axes, (title, axis, readings) in zip(grid.flat, panels):
         for name, found in readings.items():
             x, value, low, high = np.asarray(found).T
-            axes.errorbar(
-                x, value, yerr=(value - low, high - value), markersize=4, label=name, **STYLES[name]
-            )
+            axes.plot(x, value, markersize=4, label=name, **STYLES[name])
+            if name == "sum":
+                axes.vlines(x, low, high, color=SECOND, linewidth=1.2)
         axes.set_title(title, fontsize=12)
         axes.set_xlabel(axis, fontsize=11)
         axes.set_yscale("log")
-        axes.axhline(1, color=LINE, linewidth=1, linestyle=":")
     for row in grid:
         row[0].set(ylabel=label)
     _plain_ticks(list(grid.flat), key)

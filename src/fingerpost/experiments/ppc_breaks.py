@@ -163,7 +163,8 @@ def _figures(run: Run, found: Results) -> None:
             key,
             pictures.by_strength(panels, key, label),
             title=title,
-            caption="By the strength of each break, with 95 % intervals; 1 is optimal. Below 1 a calibration claims too "
+            caption="By the strength of each break, with 95 % intervals of the sum's; 1 is optimal. Below 1 a calibration "
+            "claims too "
             "much.",
         )
 
