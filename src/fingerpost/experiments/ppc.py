@@ -160,29 +160,25 @@ def _describe(config: Config, recording: Recording, axis: Any, run: Run) -> None
     else:
         noise = f"; all see the stimulus through noise of {config.jitter:g}°" if config.jitter else ""
         name = (
-            f"Simulated neurons tuned to orientation, with {recordings.FANO:g} times the variance of Poisson's spikes and "
-            "a gain "
-            f"that all share and that varies by {recordings.SHARED:.0%}{noise}"
+            f"Simulated neurons tuned to orientation, with {recordings.FANO:g} times the variance of Poisson's spikes and a "
+            f"gain that all share and that varies by {recordings.SHARED:.0%}{noise}"
         )
     run.text(
         "The recording",
-        f"{name}: {counts.shape[0]:,} trials, {counts.shape[1]} neurons, {counts.sum(1).mean():.3g} spikes a trial; "
-        "stimuli on "
-        f"{where}, from {recording.stimuli.min():.4g} to {recording.stimuli.max():.4g}. Posteriors are held on {cells}. "
-        "Each of "
-        f"{config.folds} parts of the trials is decoded by what was learnt on the others; all figures are of trials held "
-        "out.",
+        f"{name}: {counts.shape[0]:,} trials, {counts.shape[1]} neurons, {counts.sum(1).mean():.3g} spikes a trial; stimuli "
+        f"on {where}, from {recording.stimuli.min():.4g} to {recording.stimuli.max():.4g}. Posteriors are held on {cells}. "
+        f"Each of {config.folds} parts of the trials is decoded by what was learnt on the others; all figures are of trials "
+        "held out.",
     )
     run.text(
         "The decoders",
         "Poisson tuning: mean counts by stimulus, smoothed by leave-one-out likelihood, read as independent Poisson with "
-        "the gain "
-        "that they have on average, −Σ f kept. Any gain: the same curves with the gain integrated out, h = log(f / Σ f). "
-        "Learned "
-        "kernel: p(s | r) ∝ exp(h(s) · r + b(s)) by multinomial regression, which asks nothing of the noise but its "
-        "family. The "
-        "population vector and the linear regression give a point, with one spread for all trials. decoded.csv in the run's "
-        "folder has every trial's mean, standard deviation and central 95 % region by each.",
+        "the gain that they have on average, −Σ f kept. Any gain: the same curves with the gain integrated out, h = "
+        "log(f / Σ f). With a Fano factor: that kernel over one number, chosen on trials held out of the curves. Learned "
+        "kernel: p(s | r) ∝ exp(h(s) · r + b(s)) by multinomial regression, which asks nothing of the "
+        "noise but its family. The population vector and the linear regression give a point, with one spread for all "
+        "trials. decoded.csv in the run's folder has every trial's mean, standard deviation and central 95 % region by "
+        "each.",
     )
 
 
@@ -233,9 +229,8 @@ def _show_decoders(recording: Recording, axis: Any, found: dict[str, Any], run: 
     heads += ["claimed / real variance", "its interval", "inside 95 % regions"]
     caption = (
         f"{len(recording.stimuli):,} held-out trials. Error: root mean square of the posterior mean, in the stimulus's "
-        "unit, the short "
-        "way round on a circle. Bits: log₂ of the posterior over the prior at the stimulus, a lower bound on what the counts "
-        "tell. A claimed variance below the real one means overconfidence."
+        "unit, the short way round on a circle. Bits: log₂ of the posterior over the prior at the stimulus, a lower bound "
+        "on what the counts tell. A claimed variance below the real one means overconfidence."
     )
     run.table("decoders", Table(heads, rows, title="Trials held out", caption=caption))
     curves = {
@@ -312,12 +307,9 @@ def _show_sums(sums: dict[str, Any], run: Run) -> None:
     ]
     caption = (
         "Two trials: counts of two held-out trials of nearly one stimulus are added, r₁ + r₂, and read by the kernel of "
-        "one with "
-        "twice the gain. Two halves of neurons: each decodes alone, and their likelihoods are multiplied. The formula is "
-        "1/σ² = "
-        "1/σ₁² + 1/σ₂² of the halves' real square errors: above 1, the combination is worse than independent cues. Errors "
-        "of two "
-        "halves that correlate at one stimulus share noise, which no sum takes out."
+        "one with twice the gain. Two halves of neurons: each decodes alone, and their likelihoods are multiplied. The "
+        "formula is 1/σ² = 1/σ₁² + 1/σ₂² of the halves' real square errors: above 1, the combination is worse than "
+        "independent cues. Errors of two halves that correlate at one stimulus share noise, which no sum takes out."
     )
     run.table("sums", Table(heads, rows, title="Do halves add up?", caption=caption))
 
@@ -405,8 +397,7 @@ def _claim(config: Config, found: dict[str, Any], sums: dict[str, Any], run: Run
                 interval=one["claimed"][1:],
                 unit="claimed / real variance of the combination",
                 note=f"{best}; real variance over 1/(1/σ₁² + 1/σ₂²) of the parts' {real[0]:.3g} [{real[1]:.3g}, "
-                f"{real[2]:.3g}]: "
-                "below 1 where errors are no Gaussians of one width; the parts' errors correlate by "
+                f"{real[2]:.3g}]: below 1 where errors are no Gaussians of one width; the parts' errors correlate by "
                 f"{rho[0]:.2g} [{rho[1]:.2g}, {rho[2]:.2g}] at a given stimulus",
             )
         )

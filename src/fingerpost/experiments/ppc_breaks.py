@@ -109,17 +109,13 @@ def _describe(config: Config, run: Run) -> None:
     run.text(
         "What is compared",
         f"A stimulus is drawn from a flat prior on [−10, 10] and seen by two populations of {count} neurons with Gaussian "
-        "tuning "
-        f"curves (width 3, one neuron at every whole number), with gains {config.first_gain:g} and {config.second_gain:g} "
-        "unless "
-        "the break sets them. The true posterior knows how both cues' counts came about. The sum is decoded as Ma et al. do: "
-        "log p = log f(s) · (r₁ + r₂), with −g Σ f left out. One thing at a time is then not as their theorem asks. KL is "
-        "from "
-        "the true posterior to the decoded one; the error ratio is the decoded mean's square error over the true posterior "
-        "mean's; calibration is the mean variance that the decoded posterior claims over its mean's real square error. Where "
-        "the kernel or the noise is wrong (wrong tuning, Fano, prior) the sum still is the product of the two posteriors: "
-        "what "
-        "fails is each reading, and summing carries it on.",
+        f"tuning curves (width 3, one neuron at every whole number), with gains {config.first_gain:g} and "
+        f"{config.second_gain:g} unless the break sets them. The true posterior knows how both cues' counts came about. The "
+        "sum is decoded as Ma et al. do: log p = log f(s) · (r₁ + r₂), with −g Σ f left out. One thing at a time is then "
+        "not as their theorem asks. KL is from the true posterior to the decoded one; the error ratio is the decoded "
+        "mean's square error over the true posterior mean's; calibration is the mean variance that the decoded posterior "
+        "claims over its mean's real square error. Where the kernel or the noise is wrong (wrong tuning, Fano, prior) the "
+        "sum still is the product of the two posteriors: what fails is each reading, and summing carries it on.",
     )
 
 
@@ -164,8 +160,7 @@ def _figures(run: Run, found: Results) -> None:
             pictures.by_strength(panels, key, label),
             title=title,
             caption="By the strength of each break, with 95 % intervals of the sum's; 1 is optimal. Below 1 a calibration "
-            "claims too "
-            "much.",
+            "claims too much.",
         )
 
 

@@ -123,8 +123,7 @@ def _example(config: Config, run: Run) -> None:
         pictures.populations(example),
         title="Two cues and their sum",
         caption="One trial: gains 1 and 3, cues at −1.5 and 1.5. Above the counts, below the posteriors that they encode; "
-        "dotted "
-        "the normal density with the formulas' μ₃ and σ₃. After Figure 2 of Ma et al. 2006.",
+        "dotted the normal density with the formulas' μ₃ and σ₃. After Figure 2 of Ma et al. 2006.",
     )
 
 
@@ -164,12 +163,9 @@ def _show_exact(config: Config, run: Run, found: Mapping[str, Any]) -> None:
     ]
     caption = (
         f"Worst of {len(PAIRS) * len(CONFLICTS) * config.trials} trials: {len(PAIRS)} pairs of gains, {len(CONFLICTS)} "
-        "conflicts "
-        "of up to two widths of tuning. The distance of the sum's posterior to the product is in total variation. Left out "
-        "of the "
-        "formulas' columns are trials in which a cue fired no spike and encodes no mean. Sigmoids and random curves don't "
-        "tile: "
-        "there the gains are known and −g Σ f is kept."
+        "conflicts of up to two widths of tuning. The distance of the sum's posterior to the product is in total "
+        "variation. Left out of the formulas' columns are trials in which a cue fired no spike and encodes no mean. "
+        "Sigmoids and random curves don't tile: there the gains are known and −g Σ f is kept."
     )
     run.table("exact", Table(heads, rows, title="The sum, the product and the formulas", caption=caption))
     code, exact = found["Gaussian, long line"]
@@ -192,8 +188,7 @@ def _show_exact(config: Config, run: Run, found: Mapping[str, Any]) -> None:
         pictures.deviations(CONFLICTS, curves),
         title="Where the formulas are approximations",
         caption="By conflict, averaged over gains and trials. The sum of populations is the product of posteriors in all "
-        "of them; "
-        "it is these posteriors that are not normal.",
+        "of them; it is these posteriors that are not normal.",
     )
 
 
@@ -214,8 +209,7 @@ def _claim_exact(run: Run, found: Mapping[str, Any]) -> None:
             high=1e-12,
             unit="total variation, largest",
             note=f"{len(found)} codes over gains and conflicts; largest for {worst}. Independent Poisson counts, a flat "
-            "prior; "
-            "curves that don't tile need their gains and −g Σ f",
+            "prior; curves that don't tile need their gains and −g Σ f",
         )
     )
     ideal = found["Gaussian, long line"][1]
@@ -292,9 +286,8 @@ def _observe(config: Config, run: Run) -> None:
         pictures.behaviour(found),
         title="An observer that reads the sum",
         caption=f"Posterior means over {config.observed:,} trials with 95 % intervals; width of tuning 3. Lines left: "
-        "g₂/(g₁ + g₂) of "
-        "the conflict. Right: real variance over the second formula applied to the real variances of the single cues; lines: "
-        "W² E[1/R] and the spread of weights that the spikes of each trial set.",
+        "g₂/(g₁ + g₂) of the conflict. Right: real variance over the second formula applied to the real variances of the "
+        "single cues; lines: W² E[1/R] and the spread of weights that the spikes of each trial set.",
     )
     run.table("observer", _observer_table(config, found))
     _claim_observer(run, found)
@@ -375,8 +368,7 @@ def _claim_observer(run: Run, found: Mapping[str, Any]) -> None:
             interval=cell["variance"][1:],
             unit="variance over trials / formula",
             note=f"{name}, conflict {cell['conflict']:g} at a width of 3; the posterior claims {cell['claimed'][0]:.3g} of "
-            "the real "
-            "variance there",
+            "the real variance there",
             decided_by="interval",
         )
     )
@@ -397,8 +389,7 @@ def _vary(config: Config, run: Run) -> None:
             high=0.96,
             interval=(low, high),
             note=f"{kept:,} trials of von Mises codes, each cue's gain drawn log-uniformly from 0.2 to 8, stimuli uniform "
-            "on the "
-            "circle; smallest regions of at least 95 %, counted by randomised rank",
+            "on the circle; smallest regions of at least 95 %, counted by randomised rank",
             decided_by="interval",
         )
     )
@@ -408,13 +399,9 @@ def _brains(run: Run) -> None:
     run.text(
         "What this does not show",
         "The source ends by saying that linear combination of such codes is how human brains do Bayesian inference. "
-        "Nothing here "
-        "measures a brain. What is shown is a theorem and its limits: if neurons share their tuning and are Poisson, then "
-        "adding "
-        "counts is multiplying posteriors, and an observer who reads the sum weighs cues by their reliability. Whether "
-        "cortical "
-        "neurons add their inputs so, whether their variability has the needed form, and whether people are optimal for this "
-        "reason are empirical questions that need recordings and behaviour. ppc-breaks shows how much depends on the form "
-        "of the "
-        "variability, and ppc decodes recordings of your own.",
+        "Nothing here measures a brain. What is shown is a theorem and its limits: if neurons share their tuning and are "
+        "Poisson, then adding counts is multiplying posteriors, and an observer who reads the sum weighs cues by their "
+        "reliability. Whether cortical neurons add their inputs so, whether their variability has the needed form, and "
+        "whether people are optimal for this reason are empirical questions that need recordings and behaviour. ppc-breaks "
+        "shows how much depends on the form of the variability, and ppc decodes recordings of your own.",
     )
