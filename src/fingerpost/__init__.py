@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fingerpost import audit, credit, distributions, experiments, flow, lab, leakwatch, ode, spectral
+    from fingerpost import (
+        audit,
+        credit,
+        distributions,
+        experiments,
+        flow,
+        lab,
+        leakwatch,
+        neuroidal,
+        ode,
+        population,
+        spectral,
+        td,
+    )
 
 __all__ = [
     "__version__",
@@ -22,8 +35,11 @@ __all__ = [
     "flow",
     "lab",
     "leakwatch",
+    "neuroidal",
     "ode",
+    "population",
     "spectral",
+    "td",
 ]
 
 
