@@ -199,6 +199,29 @@ def test_the_unfused_path_has_second_derivatives():
     assert torch.autograd.gradgradcheck(loss, embeddings.requires_grad_())
 
 
+def test_the_unfused_path_is_open_to_torch_func():
+    source, target = batch()
+    model = build("search-before-original-both", fused=False)
+    embeddings = model.encoder.embedding(source).detach()
+
+    def log_probs(x):
+        return model.log_probs(source, target, source_embeddings=x)
+
+    jacobian = torch.func.jacrev(log_probs)(embeddings)
+    given = embeddings.clone().requires_grad_()
+    (row,) = torch.autograd.grad(log_probs(given)[0, 2], given)
+    torch.testing.assert_close(jacobian[0, 2], row)
+
+
+@pytest.mark.parametrize("kind", ["search-before-current-both", "fixed-after-current-onward"])
+def test_autocast_is_left_to_autograd_and_gives_nearly_the_same(kind):
+    model, (source, target) = build(kind).float(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(source, target).total
+    torch.testing.assert_close(loss.float(), model.loss(source, target).total, rtol=2e-2, atol=0)
+    assert all(torch.isfinite(grad).all() for grad in gradients(model, loss).values())
+
+
 def test_one_huge_score_gives_no_nan():
     model, (source, target) = build("search-before-current-both"), batch()
     with torch.no_grad():

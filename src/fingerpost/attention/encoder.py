@@ -73,7 +73,7 @@ class Encoder(nn.Module):
 
         Args:
           source: Ids (B, S).
-          mask: Shape (B, S), True where there is a word.
+          mask: Shape (B, S), True where there is a word and False behind the last one.
           embeddings: Shape (B, S, embedding), in place of the words' own; for the gradient by them.
           fused: See `GatedUnit.scan`.
 

@@ -68,7 +68,7 @@ class AbstractEncoderDecoder(nn.Module, ABC):
     def loss(self, source: Tensor, target: Tensor) -> TokenLosses:
         """How surprised the model is by the target sentences: the path that trains.
 
-        Divide for the mean: ``total / count``. No more than a few thousand logits by the vocabulary are held at a time.
+        Divide for the mean: ``total / count``. No more than five million logits are held at a time.
 
         Args:
           source: Ids (B, S).
@@ -83,10 +83,10 @@ class AbstractEncoderDecoder(nn.Module, ABC):
           InvalidValueError: If an id is not in the vocabulary, a row is padding alone, or a target word follows padding.
         """
         decoded, packing = self._forced(source, target, None)
-        hidden = self.decoder.outputs(decoded, fused=self.fused)
+        hidden = self.decoder.outputs(decoded, fused=self._by_hand)
         right = target.flatten().index_select(0, packing.at)
         weight, bias = self.decoder.output.weight, self.decoder.output.bias
-        if self.fused:
+        if self._by_hand:
             return TokenLosses(negative_log_likelihood(hidden, weight, bias, right), len(right))
         return TokenLosses(
             F.cross_entropy(F.linear(hidden, weight, bias), right, reduction="sum"), len(right)
@@ -110,7 +110,7 @@ class AbstractEncoderDecoder(nn.Module, ABC):
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
         decoded, packing = self._forced(source, target, source_embeddings)
-        logits = self.decoder.output(self.decoder.outputs(decoded, fused=self.fused))
+        logits = self.decoder.output(self.decoder.outputs(decoded, fused=self._by_hand))
         right = target.flatten().index_select(0, packing.at)
         found = logits.gather(1, right[:, None])[:, 0] - logits.logsumexp(1)
         return packing.unpack(found, target.shape)
@@ -122,7 +122,7 @@ class AbstractEncoderDecoder(nn.Module, ABC):
           InvalidTypeError, ShapeError, InvalidValueError: As in `loss`.
         """
         mask = self._check_source(source, source_embeddings)
-        annotations = self.encoder(source, mask, embeddings=source_embeddings, fused=self.fused)
+        annotations = self.encoder(source, mask, embeddings=source_embeddings, fused=self._by_hand)
         return self._encoded(annotations, mask)
 
     def step(
@@ -155,6 +155,11 @@ class AbstractEncoderDecoder(nn.Module, ABC):
         start_parameters(self, PRESETS[preset], generator)
         return self
 
+    @property
+    def _by_hand(self) -> bool:
+        """Autocast changes the types of what autograd records, and would change half of what is written by hand."""
+        return self.fused and not torch.is_autocast_enabled(self.decoder.output.weight.device.type)
+
     @abstractmethod
     def _encoded(self, annotations: Annotations, mask: Tensor) -> Encoded:
         """What the decoder starts from and looks at."""
@@ -181,10 +186,10 @@ class AbstractEncoderDecoder(nn.Module, ABC):
         source, mask_of_source = source.index_select(0, order), mask_of_source.index_select(0, order)
         if embeddings is not None:
             embeddings = embeddings.index_select(0, order)
-        annotations = self.encoder(source, mask_of_source, embeddings=embeddings, fused=self.fused)
+        annotations = self.encoder(source, mask_of_source, embeddings=embeddings, fused=self._by_hand)
         encoded = self._encoded(annotations, mask_of_source)
         previous = F.pad(target[:, :-1], (1, 0), value=BOS).flatten().index_select(0, packing.at)
-        return self.decoder(encoded, previous, packing, fused=self.fused), packing
+        return self.decoder(encoded, previous, packing, fused=self._by_hand), packing
 
 
 class RNNSearch(AbstractEncoderDecoder):
@@ -209,7 +214,8 @@ class RNNSearch(AbstractEncoderDecoder):
       readout_state: What the output reads: see `Decoder`.
       dropout: Probability with which numbers of embeddings and of the deep output are left out in training.
       fused: Whether to train by backpropagation through time as written by hand. Without, autograd records every step:
-        two to three times as slow, and what second derivatives, torch.func and attention that is not additive need.
+        slower, and what second derivatives and torch.func need. Attention that is not additive is recorded in any case. Both
+        draw dropout from torch's generator, though not the same numbers where lengths differ.
 
     Raises:
       InvalidValueError: If a size, a name or the dropout is out of range, or the attention has other sizes.
