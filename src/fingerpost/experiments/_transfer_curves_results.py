@@ -72,13 +72,14 @@ def _draw(
     config: Config, axis: Any, found: Found, name: str, label: str, colour: str, line: Any = "-"
 ) -> None:
     """One curve: theory as a line, graphs as marks with intervals."""
-    x = np.linspace(max(0.5, config.fractions[0]), 1, 121)
+    x = np.linspace(max(0.5, config.fractions[0]), 1, 76)
     axis.plot(x, expected(config, name, x), color=colour, linestyle=line, marker="", label=label)
-    measured = [summary(list(values)) for values in curves(found, name).T]
+    shown = [place for place, fraction in enumerate(config.fractions) if fraction >= x[0]]
+    measured = [summary(list(values)) for values in curves(found, name).T[shown]]
     bars = [0 if interval is None else (interval[1] - interval[0]) / 2 for _, interval in measured]
-    axis.errorbar(
-        config.fractions, [mean for mean, _ in measured], bars, linestyle="", marker="o", markersize=4, color=colour
-    )  # fmt: skip
+    x = [config.fractions[place] for place in shown]
+    means = [mean for mean, _ in measured]
+    axis.errorbar(x, means, bars, linestyle="", marker="o", markersize=4, color=colour)
 
 
 def _frame(axis: Any, title: str, low: float = 0.5) -> None:
