@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from fingerpost._table import Table
 from fingerpost.errors import InvalidValueError
@@ -145,7 +144,8 @@ def _crowded(
         others = np.arange(int(max(0, mean - wide)), int(min(count, mean + wide)) + 1)
         raised = 1 - (1 - reached) ** (others[:, None] + own)
         active = (raised * reached) @ (weights / weights.sum())
-        found.append(stats.binom.pmf(others, count, r / n) @ binomial_tail(n, p * active, k_a))
+        chances = binomial_tail(count, r / n, others) - binomial_tail(count, r / n, others + 1)
+        found.append(chances @ binomial_tail(n, p * active, k_a))
     return np.reshape(found, memories.shape)
 
 
@@ -221,8 +221,8 @@ def conditions(n: int, degree: float, k: int, r: int | None = None, steps: int =
                   float(binomial_tail(n, p * common, k)), None, 0.5),
         Condition("relays", "Less than half of all neurons are relays.", relays, None, 0.5),
         Condition("overlap", "Two items share less than a tenth of their neurons.", r / n, None, 0.1),
-        Condition("capacity", "More LINKs than disjoint items before half of one fires for an unrelated item.",
-                  float(link_capacity(n, degree, r, k)), n / r, None),
+        Condition("capacity", "So many LINKs until half of an item fires for an unrelated one; no source bounds it.",
+                  float(link_capacity(n, degree, r, k)), 1, None),
     ]  # fmt: skip
 
 
@@ -235,9 +235,8 @@ def _wrong_cues(n: int, p: float, k: int, r: int, steps: int) -> tuple[float, fl
             float(binomial_tail(r, p, 2 * k) / formed),
             float(joint_tail(pair, pair, shared, p, 2 * k) / formed),
         )
-    return 0.0, float(
-        binomial_tail(r, p, k)
-    )  # nothing fires in the second step; what D reaches is unrelated to C
+    # in two steps nothing fires after A alone; and what an unrelated item reaches is unrelated to C
+    return 0.0, float(binomial_tail(r, p, k))
 
 
 def condition_table(n: int, degree: float, k: int, r: int | None = None, steps: int = 2) -> Table:
