@@ -1,4 +1,4 @@
-"""Kernels from moments, and the matrices that carry one kernel over to another."""
+"""Kernels from the first two moments of activities."""
 
 from __future__ import annotations
 

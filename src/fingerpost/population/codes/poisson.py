@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from fingerpost.population._checks import counts_of, number
 from fingerpost.population.codes.base import AbstractFamily, per_trial
 from fingerpost.population.codes.exponential import ExponentialFamilyCode
 from fingerpost.population.tuning import AbstractTuning, as_tuning
+
+Factor = Callable[[Tensor, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class PoissonCode(AbstractFamily):
     def expected(self, stimuli: Any, gain: Any = 1.0) -> Tensor:
         """Mean counts g f duration, (..., N)."""
         rates = self.tuning(stimuli)
-        return per_trial(gain, rates.shape[:-1], rates) * self.duration * rates
+        return per_trial(gain, rates) * self.duration * rates
 
     def kernel(self, grid: Any) -> Tensor:
         """Log f, (S, N)."""
@@ -90,17 +93,21 @@ class PoissonCode(AbstractFamily):
     def _checked(self, counts: Any, neurons: int) -> Tensor:
         return counts_of(counts, neurons)
 
-    def _offset(self, counts: Tensor, grid: Tensor, gain: Any) -> Tensor | None:
-        return poisson_offset(counts.sum(-1, keepdim=True), self.offset(grid), gain, counts)
+    def _offset(self, grid: Tensor, gain: Any) -> tuple[Tensor | None, Factor]:
+        return poisson_offset(self.offset(grid), gain)
 
 
-def poisson_offset(spikes: Tensor, offset: Tensor, gain: Any, counts: Tensor) -> Tensor:
-    """c(s) of independent Poisson counts whose gain is known, or integrated out."""
+def poisson_offset(offset: Tensor, gain: Any, unit: float = 1.0) -> tuple[Tensor | None, Factor]:
+    """What Poisson counts, in units of `unit`, have beside h · r, for a gain that is known, integrated out, or left out."""
+    if gain is None:
+        return None, lambda counts, gain: counts.new_zeros(())
     if isinstance(gain, GammaGain):
         shape = gain.spread**-2
-        return -(spikes + shape) * (shape / gain.mean - offset).log()
+        function = -(shape / gain.mean - offset).log()
+        return function, lambda counts, gain: counts.sum(-1, keepdim=True) / unit + shape
     if isinstance(gain, str):
         if gain != "any":
             raise InvalidValueError(f"gain is {gain!r}; expected numbers, 'any', a GammaGain, or None")
-        return -spikes * (-offset).log()
-    return per_trial(gain, counts.shape[:-1], counts) * offset
+        function = -(-offset).clamp_min(torch.finfo(offset.dtype).tiny).log()
+        return function, lambda counts, gain: counts.sum(-1, keepdim=True) / unit
+    return offset, lambda counts, gain: per_trial(gain, counts)
