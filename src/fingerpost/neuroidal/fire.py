@@ -51,7 +51,7 @@ def fire(
     >>> len(fired)
     15486
     """
-    many = _is_list(firing)
+    many = is_list(firing)
     groups = [(graph.neurons(item),) for item in (firing if many else [firing])]  # type: ignore
     found = _sweep(graph, groups, k, executor, progress, tile)
     return found if many else found[0]
@@ -84,7 +84,7 @@ def fire_jointly(
     Raises:
       InvalidValueError: For k outside its range, or a neuron outside the graph, before anything is drawn.
     """
-    many = bool(len(groups)) and _is_list(groups[0])
+    many = bool(len(groups)) and is_list(groups[0])
     lists = groups if many else [groups]
     checked = [tuple(graph.neurons(item) for item in group) for group in lists]  # type: ignore
     if not all(checked):
@@ -93,7 +93,7 @@ def fire_jointly(
     return found if many else found[0]
 
 
-def _is_list(given: Any) -> bool:
+def is_list(given: Any) -> bool:
     """Whether these are several firing sets, and not one."""
     if not isinstance(given, (list, tuple)):
         return False

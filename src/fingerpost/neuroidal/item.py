@@ -131,6 +131,10 @@ def _checked_size(n: int) -> int:
 
 
 def _checked(neurons: ArrayLike, n: int) -> Neurons:
+    if isinstance(neurons, Item) and neurons.n != n:
+        raise InvalidValueError(
+            f"the items belong to graphs of {n} and {neurons.n} neurons; both must be of one graph"
+        )
     array = np.asarray(getattr(neurons, "neurons", neurons))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InvalidTypeError(

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
-from fingerpost.neuroidal.fire import check_threshold, fire
+from fingerpost.neuroidal.fire import check_threshold, fire, is_list
 from fingerpost.neuroidal.graphs.base import AbstractGraph, Edges, Neurons
 from fingerpost.neuroidal.item import Item
 from fingerpost.neuroidal.join import check_item, join
@@ -46,34 +45,43 @@ class Link:
         kept = "drawn again" if self.raised is None else f"{len(self.raised[0]):,} synapses raised"
         return f"Link(to {len(self.target):,} neurons from {len(self.trained):,}, k={self.k}, {kept})"
 
-    def relays(self, firing: ArrayLike, k: int | None = None, **options: Any) -> Neurons:
-        """The trained neurons that fire: those with at least k inputs from `firing`, or `firing` itself without relays."""
-        if self.relay:
-            reached = fire(self.graph, firing, self.k if k is None else k, **options)
-        else:
-            reached = self.graph.neurons(firing)
-        return np.intersect1d(reached, self.trained, assume_unique=True)
+    def relays(self, firing: Any, k: int | None = None, **options: Any) -> Any:
+        """The trained neurons that fire: those with at least k inputs from `firing`, or `firing` itself without relays.
 
-    def fire(
-        self, firing: ArrayLike, *, k: int | None = None, k_relay: int | None = None, **options: Any
-    ) -> Item:
+        A list of such for a list of firing sets.
+        """
+        many = is_list(firing)
+        cues = list(firing) if many else [firing]
+        if self.relay:
+            reached = fire(self.graph, cues, self.k if k is None else k, **options) if cues else []
+        else:
+            reached = [self.graph.neurons(cue) for cue in cues]
+        found = [np.intersect1d(neurons, self.trained, assume_unique=True) for neurons in reached]
+        return found if many else found[0]
+
+    def fire(self, firing: Any, *, k: int | None = None, k_relay: int | None = None, **options: Any) -> Any:
         """The neurons of the target that fire when `firing` does.
 
         Args:
-          firing: Neurons, or an Item.
+          firing: Neurons, or an Item; or a list of such, for many at once.
           k: Threshold of the target at recall; that of training unless given.
           k_relay: Threshold of relays at recall.
           **options: executor, progress and tile of `fire`, for the relays.
 
         Returns:
-          A part of the target, as an Item.
+          A part of the target, as an Item; a list of them for a list.
 
         Raises:
           InvalidValueError: For a threshold outside 1 … degree, or a neuron outside the graph.
         """
-        threshold = self.k if k is None else k
+        many, threshold = is_list(firing), self.k if k is None else k
         check_threshold(threshold, self.graph)
-        active = self.relays(firing, k_relay, **options)
+        active = self.relays(list(firing) if many else [firing], k_relay, **options)
+        found = [self._fired(neurons, threshold) for neurons in active]
+        return found if many else found[0]
+
+    def _fired(self, active: Neurons, threshold: int) -> Item:
+        """The target's neurons with enough raised synapses from trained neurons that fire."""
         source, target = self._raised(active)
         heard = target[np.isin(source, active)] if self.raised is not None else target
         places = np.searchsorted(self.target.neurons, heard)
@@ -107,16 +115,17 @@ class JoinLink:
         """The item that fires when A and B do."""
         return self.link.target
 
-    def fire(
-        self, firing: ArrayLike, *, k_m: int | None = None, k_a: int | None = None, **options: Any
-    ) -> Item:
+    def fire(self, firing: Any, *, k_m: int | None = None, k_a: int | None = None, **options: Any) -> Any:
         """The neurons of the target that fire when `firing` does.
 
         Args:
-          firing: Neurons, or an Item: parts of A and B together.
+          firing: Neurons, or an Item: parts of A and B together; or a list of such, for many at once.
           k_m: Threshold of the JOIN at recall; that of training unless given.
           k_a: Threshold of relays and target at recall; that of training unless given.
           **options: executor, progress and tile of `fire`.
+
+        Returns:
+          A part of the target, as an Item; a list of them for a list.
         """
         joined = fire(self.link.graph, firing, self.k_m if k_m is None else k_m, **options)
         return self.link.fire(joined, k=k_a, k_relay=k_a, **options)

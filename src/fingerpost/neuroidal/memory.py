@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, did_you_mean
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
+from fingerpost.neuroidal import _memory_file as memory_file
 from fingerpost.neuroidal import theory
+from fingerpost.neuroidal._raised import RaisedSynapses
 from fingerpost.neuroidal.fire import check_threshold, fire, fire_jointly
 from fingerpost.neuroidal.graphs.base import AbstractGraph, Neurons
-from fingerpost.neuroidal.graphs.implicit import ImplicitGraph
 from fingerpost.neuroidal.item import RECOGNISED, Item
 from fingerpost.neuroidal.join import check_item, join
 from fingerpost.neuroidal.link import join_link, link
 
-FORMAT = 1
+ENOUGH = 0.9
+"""Share of C that a JOIN's own synapses have to fire for a JOIN-LINK to do without relays."""
 JOIN, TWO_STEPS, LINK, DIRECT, JOIN_LINK, VIA_JOIN = (
     "join", "two-step join", "link", "direct link", "join-link", "via join",
 )  # fmt: skip
@@ -45,6 +44,7 @@ class Memory:
     Attributes:
       items: Name → Item, in the order in which they were made.
 
+    >>> from fingerpost.neuroidal import ImplicitGraph
     >>> memory = Memory(ImplicitGraph(100_000, 512, seed=0), k_a=16, k_m=28)
     >>> for name in ("red", "square", "blue"):
     ...     _ = memory.add(name)
@@ -77,8 +77,7 @@ class Memory:
         self.seed = int(seed)
         self.items: dict[str, Item] = {}
         self._ways: dict[str, set[str]] = {}
-        self._source: Neurons = np.empty(0, np.int64)
-        self._target: Neurons = np.empty(0, np.int64)
+        self._raised = RaisedSynapses()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -100,7 +99,7 @@ class Memory:
     @property
     def synapses(self) -> int:
         """How many synapses are raised."""
-        return len(self._source)
+        return len(self._raised)
 
     def add(self, name: str, item: Item | None = None) -> Item:
         """Names an item; a random one of r neurons unless given.
@@ -109,52 +108,83 @@ class Memory:
           InvalidValueError: If the name is taken, or the item belongs to another graph.
         """
         self._free(name)
-        if item is None:
-            draw = np.random.default_rng([self.seed, len(self.items)])
-            item = Item.random(self.graph.n, self.r, draw)
-        self._name(name, check_item(self.graph, item, "item"))
+        item = self._drawn() if item is None else check_item(self.graph, item, "item")
+        self._name(name, item)
         return item
 
-    def join(self, name: str, a: str, b: str, *, steps: int = 1, **options: Any) -> Item:
-        """Names the item that two others make; see `join`.
+    @overload
+    def join(self, name: str, a: str, b: str, *, steps: int = ..., **options: Any) -> Item: ...
+    @overload
+    def join(
+        self, name: Sequence[str], a: Sequence[str], b: Sequence[str], *, steps: int = ..., **options: Any
+    ) -> list[Item]: ...
+    def join(self, name: Any, a: Any, b: Any, *, steps: int = 1, **options: Any) -> Any:
+        """Names the item that two others make, or as many as lists have; see `join`.
 
         Raises:
-          InvalidValueError: If the name is taken, or an item is not known.
+          InvalidValueError: If a name is taken, or an item is not known; nothing is named then.
         """
-        self._free(name)
+        names, firsts, seconds = self._free_all(name), self._known(a), self._known(b)
+        _as_many(names, firsts)
         k_m = self.k_m if steps == 1 else None
-        made = join(self.graph, self[a], self[b], k=self.k_a, steps=steps, k_m=k_m, **options)
-        self._name(name, made, JOIN if steps == 1 else TWO_STEPS)
-        return made
+        made = join(self.graph, firsts, seconds, k=self.k_a, steps=steps, k_m=k_m, **options)
+        for one, item in zip(names, made):
+            self._name(one, item, JOIN if steps == 1 else TWO_STEPS)
+        return made[0] if isinstance(name, str) else made
 
-    def link(self, source: str, target: str, *, relay: bool = True, **options: Any) -> None:
-        """Associates two items: whenever the source fires, so does the target; see `link`."""
-        one = link(
-            self.graph, self[source], self[target], self.k_a, relay=relay, projection=self.projection, **options
-        )  # fmt: skip
-        self._raise(*one.synapses())
-        self._ways[target].add(LINK if relay else DIRECT)
-
-    def join_link(self, name: str, a: str, b: str, *, relay: bool = False, **options: Any) -> Item:
-        """Names a new item that fires when two others do; see `join_link`.
-
-        The JOIN's neurons are the relays unless ``relay`` is set: with a lowered k_m a JOIN is so large that nearly every
-        neuron would be a relay of it, and any cue would fire the new item.
+    def link(
+        self, source: str | Sequence[str], target: str | Sequence[str], *, relay: bool = True, **options: Any
+    ) -> None:
+        """Associates two items, or as many as lists have: whenever a source fires, so does its target; see `link`.
 
         Raises:
-          InvalidValueError: If the name is taken, or an item is not known.
+          InvalidValueError: If an item is not known; nothing is raised then.
         """
-        self._free(name)
-        first, second = self[a], self[b]
-        draw = np.random.default_rng([self.seed, len(self.items)])
-        target = Item.random(self.graph.n, self.r, draw)
-        one = join_link(
-            self.graph, first, second, target, k_m=self.k_m, k_a=self.k_a, relay=relay,
-            projection=self.projection, **options,
+        found = link(
+            self.graph, self._known(source), self._known(target), self.k_a, relay=relay, projection=self.projection,
+            **options,
         )  # fmt: skip
-        self._raise(*one.link.synapses())
-        self._name(name, target, JOIN_LINK if relay else VIA_JOIN)
-        return target
+        for one in found:
+            self._raised.add(*one.synapses())
+        for name in _listed(target):
+            self._ways[name].add(LINK if relay else DIRECT)
+
+    @overload
+    def join_link(self, name: str, a: str, b: str, *, relay: bool | None = ..., **options: Any) -> Item: ...
+    @overload
+    def join_link(
+        self, name: Sequence[str], a: Sequence[str], b: Sequence[str], *, relay: bool | None = ..., **options: Any
+    ) -> list[Item]: ...  # fmt: skip
+    def join_link(self, name: Any, a: Any, b: Any, *, relay: bool | None = None, **options: Any) -> Any:
+        """Names a new item that fires when two others do, or as many as lists have; see `join_link`.
+
+        Unless `relay` says, the JOIN's neurons are the relays wherever they are enough to fire the new item, and a layer of
+        relays stands behind them where they are not, as at k_m = 2 k_a. Behind the large JOIN of a lowered k_m nearly
+        every neuron would be a relay, and any pair would fire the new item.
+
+        Raises:
+          InvalidValueError: If a name is taken, or an item is not known; nothing is named or raised then.
+        """
+        names, firsts, seconds = self._free_all(name), self._known(a), self._known(b)
+        targets = [self._drawn(place) for place in range(len(_as_many(names, firsts)))]
+        relays = [self._needs_relays(*pair) if relay is None else relay for pair in zip(firsts, seconds)]
+        for form in (False, True):
+            chosen = [place for place, wanted in enumerate(relays) if wanted == form]
+            found = join_link(
+                self.graph, *([side[place] for place in chosen] for side in (firsts, seconds, targets)),
+                k_m=self.k_m, k_a=self.k_a, relay=form, projection=self.projection, **options,
+            )  # fmt: skip
+            for one in found:
+                self._raised.add(*one.link.synapses())
+        for one, target, wanted in zip(names, targets, relays):
+            self._name(one, target, JOIN_LINK if wanted else VIA_JOIN)
+        return targets[0] if isinstance(name, str) else targets
+
+    def _needs_relays(self, a: Item, b: Item) -> bool:
+        """Whether the neurons of a JOIN by themselves are expected to leave more than a tenth of a target silent."""
+        circuit = theory.Circuit("via-join", self.k_m, self.k_a)
+        share = theory.transfer_curve(self.graph.n, self.graph.degree, len(a), len(b), circuit)
+        return float(share) < ENOUGH
 
     def recall(
         self, *cue: str | Item, k_m: int | None = None, k_a: int | None = None, **options: Any
@@ -163,7 +193,8 @@ class Memory:
 
         An item fires as a part of the cue, or on a way that it was made: by a JOIN, of one or two steps; or by enough raised
         synapses from the cue itself, from its relays, from its JOIN's neurons, or from their relays. Its share is the
-        largest of these.
+        largest of these. Ways are run one at a time: a JOIN's neurons and a LINK's relays are the same neurons with another
+        threshold, and many neurons of a JOIN are A's relays as well.
 
         Args:
           *cue: Names or items that fire together; one after another for a JOIN of two steps.
@@ -210,9 +241,9 @@ class Memory:
             )
         layers = {DIRECT: firing, VIA_JOIN: joined}
         relayed = {LINK: firing, JOIN_LINK: joined}
-        found |= {way: self._reached(layer, k_a) for way, layer in layers.items() if way in asked}
+        found |= {way: self._raised.fire(layer, k_a) for way, layer in layers.items() if way in asked}
         for way in asked & set(relayed):
-            found[way] = self._reached(fire(self.graph, relayed[way], k_a, **options), k_a)
+            found[way] = self._raised.fire(fire(self.graph, relayed[way], k_a, **options), k_a)
         return found
 
     def recognised(self, *cue: str | Item, **options: Any) -> list[str]:
@@ -224,30 +255,16 @@ class Memory:
 
         A graph that is drawn from a seed is written by its parameters; any other has to be given to `load`.
         """
-        path = Path(path)
+        own = self.projection is not self.graph
         about = {
-            "format": FORMAT, "k_a": self.k_a, "k_m": self.k_m, "r": self.r, "seed": self.seed,
-            "n": self.graph.n, "degree": self.graph.degree, "names": list(self.items),
-            "ways": [sorted(ways) for ways in self._ways.values()],
-            "graph": _described(self.graph),
-            "projection": None if self.projection is self.graph else _described(self.projection),
-            "own_projection": self.projection is not self.graph,
+            "k_a": self.k_a, "k_m": self.k_m, "r": self.r, "seed": self.seed,
+            "names": list(self.items), "ways": [sorted(ways) for ways in self._ways.values()],
+            "graph": memory_file.described(self.graph),
+            "projection": memory_file.described(self.projection) if own else None,
         }  # fmt: skip
-        arrays: dict[str, Any] = {
-            f"item_{place}": item.neurons for place, item in enumerate(self.items.values())
-        }
-        arrays |= {"source": self._source, "target": self._target}
-        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        source, target = self._raised.edges()
+        arrays = {f"item_{place}": item.neurons for place, item in enumerate(self.items.values())}
+        memory_file.write(Path(path), about, arrays | {"source": source, "target": target})
 
     @classmethod
     def load(
@@ -267,31 +284,44 @@ class Memory:
           FileNotFoundError: If there is no such file.
           InvalidValueError: If the file is damaged or not a memory, or its graph is not given or not the one it was made on.
         """
+        path = Path(path)
+        about, arrays = memory_file.read(path)
+        graph = memory_file.graph_of(path, "graph", about.get("graph"), graph)
+        if about.get("projection") is not None:
+            projection = memory_file.graph_of(path, "projection", about["projection"], projection)
+        elif projection is not None and projection is not graph:
+            raise InvalidValueError(f"{path} was made without a projection of its own; got {projection!r}")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = json.loads(arrays.pop("about").tobytes())
-            if about["format"] != FORMAT:
-                raise ValueError(f"format {about['format']}")
-            graph = _found(about, "graph", graph, path)
-            own = about["own_projection"]
             memory = cls(
-                graph, k_a=about["k_a"], k_m=about["k_m"], r=about["r"], seed=about["seed"],
-                projection=_found(about, "projection", projection, path) if own else None,
+                graph, k_a=about["k_a"], k_m=about["k_m"], r=about["r"], seed=about["seed"], projection=projection
             )  # fmt: skip
             for place, (name, ways) in enumerate(zip(about["names"], about["ways"], strict=True)):
                 memory._name(name, Item(arrays[f"item_{place}"], graph.n), *ways)
-            memory._raise(arrays["source"], arrays["target"])
-        except InvalidValueError:
-            raise
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InvalidValueError(
-                f"{os.fspath(path)} is damaged, or no memory that Memory.save wrote: {error}"
-            ) from error
+            source, target = (_synapse_ends(graph, arrays[end], end) for end in ("source", "target"))
+            memory._raised.add(source, target)
+            _ = memory.synapses  # sorts them in, and fails if there are not as many of both
+        except (KeyError, TypeError, ValueError) as error:
+            raise memory_file.damaged(path, error) from error
         return memory
 
     def _name(self, name: str, item: Item, *ways: str) -> None:
         self.items[name], self._ways[name] = item, set(ways)
+
+    def _drawn(self, place: int = 0) -> Item:
+        """The item that is drawn for the name that is so many places on."""
+        draw = np.random.default_rng([self.seed, len(self.items) + place])
+        return Item.random(self.graph.n, self.r, draw)
+
+    def _known(self, names: str | Sequence[str]) -> list[Item]:
+        return [self[name] for name in _listed(names)]
+
+    def _free_all(self, names: str | Sequence[str]) -> list[str]:
+        listed = _listed(names)
+        for place, name in enumerate(listed):
+            self._free(name)
+            if name in listed[:place]:
+                raise InvalidValueError(f"the name {name!r} is given twice; choose another")
+        return listed
 
     def _free(self, name: str) -> None:
         if not isinstance(name, str) or not name:
@@ -299,42 +329,18 @@ class Memory:
         if name in self.items:
             raise InvalidValueError(f"there is an item {name!r} already; choose another name")
 
-    def _raise(self, source: Neurons, target: Neurons) -> None:
-        """Adds synapses to those that are raised; one that is raised twice is raised."""
-        source, target = (
-            np.concatenate([before, new]) for before, new in ((self._source, source), (self._target, target))
-        )
-        order = np.lexsort((source, target))
-        source, target = source[order], target[order]
-        first = np.ones(len(source), bool)
-        first[1:] = (np.diff(source) != 0) | (np.diff(target) != 0)
-        self._source, self._target = source[first], target[first]
 
-    def _reached(self, active: Iterable[int], k: int) -> Neurons:
-        """Neurons with at least k raised synapses from what fires."""
-        heard = self._target[np.isin(self._source, np.asarray(active))]
-        neurons, inputs = np.unique(heard, return_counts=True)
-        return neurons[inputs >= k]
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
-def _described(graph: AbstractGraph) -> dict[str, Any] | None:
-    return graph.parameters if isinstance(graph, ImplicitGraph) else None
+def _as_many(names: list[str], items: list[Item]) -> list[str]:
+    if len(names) != len(items):
+        raise ShapeError(f"there are {len(names)} names for {len(items)} items; give as many of both")
+    return names
 
 
-def _found(
-    about: dict[str, Any], what: str, given: AbstractGraph | None, path: str | os.PathLike[str]
-) -> AbstractGraph:
-    """The graph that was given, or the one that the file describes."""
-    described = about[what]
-    if given is None:
-        if described is None:
-            raise InvalidValueError(
-                f"{os.fspath(path)} was made on a stored graph; give it: load(path, {what}=…)"
-            )
-        return ImplicitGraph(**described)
-    wrong = given.n != about["n"] or (described is not None and _described(given) != described)
-    if wrong:
-        raise InvalidValueError(
-            f"{os.fspath(path)} was made on another {what}: {described or about['n']}; got {given!r}"
-        )
-    return given
+def _synapse_ends(graph: AbstractGraph, given: Any, name: str) -> Neurons:
+    """One end of each raised synapse, from a file."""
+    graph.neurons(given, name)
+    return np.asarray(given, np.int64)
