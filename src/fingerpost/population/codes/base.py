@@ -64,8 +64,8 @@ class AbstractCode:
           ShapeError, InvalidValueError: If counts aren't such, the number of neurons differs, or the grid is empty.
         """
         plan = self._plan(grid_of(grid, self.dimensions), gain)
+        counts, kernel = alike(real(counts, "counts", "(..., N)"), plan.kernel)
         weights, factor = plan.weigh(counts, gain)
-        weights, kernel = alike(weights, plan.kernel)
         level = weights @ kernel.T
         return level if plan.offset is None else level + factor.to(level) * plan.offset.to(level)
 
