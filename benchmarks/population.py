@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,10 @@ def decoding(quick: bool) -> list[Row]:
         counts = counts_of(code, grid, trials)
         plain = naive(code, grid, period)
         kernel = code.kernel(grid).float()  # pyright: ignore[reportAttributeAccessIssue]
-        timed = {
-            "ours": lambda: code.decode_moments(counts, grid, 1.0, period=period),
+        timed: dict[str, Callable[[], object]] = {
+            "ours": partial(code.decode_moments, counts, grid, 1.0, period=period),
             "bare": product(counts, kernel),
-            NAIVE: lambda: plain(counts),
+            NAIVE: partial(plain, counts),
         }
         times = interleave(timed, 3 if quick else 5, warmup=0, at_least=0)
         note = f"{errors(code, counts[:2000], grid, period, plain)}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

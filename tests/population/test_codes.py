@@ -172,7 +172,7 @@ def test_bad_counts_are_refused_by_name(
     [
         (lambda c: c.decode([1.0, 2.0], []), ShapeError, "grid is empty"),
         (lambda c: c.decode([1.0, 2.0], [[0.0]]), ShapeError, "grid has shape"),
-        (lambda c: c.decode([1.0, 2.0], GRID, gain=-1.0), InvalidValueError, "gain has -1"),
+        (lambda c: c.decode([1.0, 2.0], GRID, gain=-1.0), InvalidValueError, "gain is -1"),
         (lambda c: c.decode([1.0, 2.0], GRID, gain="some"), InvalidValueError, "'any'"),
         (lambda c: c.decode([[1.0, 2.0]], GRID, gain=[1.0, 2.0]), ShapeError, "gain has shape"),
         (lambda c: c.decode([1.0, 2.0], GRID, prior=[1.0]), ShapeError, "log_density has shape"),

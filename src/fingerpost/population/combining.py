@@ -17,7 +17,7 @@ def combine(first: Any, second: Any, A: Sequence[Any] | None = None) -> Tensor:
 
     If r_k is of the family with kernel h_k = A_k h, then h_k · r_k = h · (A_kᵀ r_k): a population with kernel h and
     activities Σ A_kᵀ r_k holds the product of likelihoods
-    (Ma et al. 2006, https://www.nature.com/articles/nn1790, equations 8 to 10). This is optimal if the cues are independent
+    (Ma et al. 2006, https://www.nature.com/articles/nn1790). This is optimal if the cues are independent
     given the stimulus. Cues in more than two go in turn.
 
     Args:

@@ -56,7 +56,8 @@ def fit_kernel(
     r"""Learns h and b from trials by multinomial regression: p(bin j | r) ∝ exp(w_j · r + c_j).
 
     If counts are of the family φ(r) exp(h(s) · r + b(s)), Bayes' rule gives w_j = h(s_j) and c_j = b(s_j) + log π_j up to
-    constants, with π_j the share of trials in the bin: the regression asks nothing of φ. (Ma et al. 2006, equation 8,
+    constants, with π_j the share of trials in the bin: the regression asks nothing of φ. (Ma et al. 2006, “Poisson-like”
+    variability,
     https://www.nature.com/articles/nn1790.) log π_j is taken off, so that the prior of the recording isn't counted when a
     prior is given. Between centres of bins h and b are interpolated, and beyond the outer ones extended to the range's ends.
     b is that of the recording's mean gain: gain 1 in `decode`.

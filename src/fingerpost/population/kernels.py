@@ -22,10 +22,10 @@ _WEIGHTS = torch.tensor(
 def kernel_from_moments(f: Any, covariance: Callable[[Tensor], Tensor], grid: Any) -> Tensor:
     r"""The kernel with h′(s) = Σ⁻¹(s) f′(s), integrated from the grid's first stimulus on.
 
-    (Ma et al. 2006, equation 9, https://www.nature.com/articles/nn1790.) If activities are of the family φ(r, g) exp(h(s) ·
-    r), this is their kernel, up to a constant for each neuron that changes no posterior. Otherwise it is the best locally
-    linear read-out, whose precision is the linear Fisher information f′ᵀ Σ⁻¹ f′. Mean and covariance both grow with the gain
-    there, so that it drops out; give both at one gain.
+    (Ma et al. 2006, for “Poisson-like” variability, https://www.nature.com/articles/nn1790.) If activities are of the family
+    φ(r, g) exp(h(s) · r), this is their kernel, up to a constant for each neuron that changes no posterior. Otherwise it is
+    the best locally linear read-out, whose precision is the linear Fisher information f′ᵀ Σ⁻¹ f′. Mean and covariance both
+    grow with the gain there, so that it drops out; give both at one gain.
 
     Args:
       f: Mean activities: a tuning, or a differentiable function of stimuli (...) that gives (..., N).

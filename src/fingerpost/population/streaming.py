@@ -12,11 +12,9 @@ from torch import Tensor
 from fingerpost.errors import FingerpostError, InvalidValueError, ShapeError
 from fingerpost.population.posterior import Posterior
 
-BLOCK = 100  # grid points whose sums are taken about a point of their own, so that float32 keeps their digits
 CACHE = 2**18  # exponentials that are held at a time
 WORTH = 0.8  # a kernel of lower rank is used if it takes less than this of the products
 SAMPLE = 1024  # trials that the shift of the kernel is fitted to
-
 
 Weighed = Callable[[int, int], tuple[Tensor, Tensor]]  # trials start … stop − 1: their weights and factor
 
@@ -107,6 +105,9 @@ class _Line:
     multiplied in as weights of the sums.
     """
 
+    # Grid points whose sums are taken about a point of their own, so that float32 keeps their digits.
+    block = 50
+
     def __init__(
         self, plan: Any, like: Posterior, dtype: torch.dtype, sample: tuple[Tensor, Tensor], trials: int
     ) -> None:
@@ -169,7 +170,7 @@ class _Line:
 
     def _divide(self, kernel: Tensor, weight: Tensor) -> None:
         """Cuts the grid into blocks of one size; what is missing in the last one is there with weight 0."""
-        self.size = max(1, min(BLOCK, len(kernel) // 3))
+        self.size = max(1, min(self.block, len(kernel) // 3))
         short = -len(kernel) % self.size
         self.kernel = torch.cat([kernel, kernel[-1:].expand(short, -1)]).to(self.dtype).contiguous()
         self.blocks = len(self.kernel) // self.size
@@ -195,6 +196,8 @@ class _Line:
 class _Circle(_Line):
     """The same on a circle, which each trial cuts opposite its mean."""
 
+    block = 100  # fewer, since each trial turns the blocks' middles about its own mean
+
     def moments(self, weighed: Weighed, start: int, stop: int, found: Tensor) -> Tensor | None:
         """Means and variances of trials start … stop − 1, into (2, C). Returns which of them are poor, if there are any."""
         sums = self._sums(weighed, start, stop)
@@ -207,7 +210,7 @@ class _Circle(_Line):
         parts.add_(sums[:, 2], alpha=self.half**2)
         # A block that holds the point opposite the mean has points beyond it, which are nearer the other way round.
         error = 4 * period * self.half * sums[:, 0]
-        cut = (gap.abs_() > period / 2 - self.half) & (error > torch.finfo(self.dtype).eps * parts.sum(0))
+        cut = (gap.abs_() > period / 2 - self.half) & (error > 4 * torch.finfo(self.dtype).eps * parts.sum(0))
         if bool(cut.any()):
             self._cut(cut, weighed(start, stop), mean, parts)
         found[0] = mean

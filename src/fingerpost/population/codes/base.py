@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import InvalidTypeError, ShapeError
-from fingerpost.population._checks import activities, grid_of, not_negative, real
+from fingerpost.population._checks import activities, grid_of, not_negative, number, real
 from fingerpost.population.posterior import Posterior
 from fingerpost.population.streaming import Moments, stream_moments
 
@@ -139,8 +139,8 @@ class AbstractCode:
 class AbstractFamily(AbstractCode):
     r"""p(r | s, g) = φ(r, g) exp(h(s) · r + g b(s)): a kernel h that doesn't depend on the gain.
 
-    (Ma et al. 2006, equation 8, https://www.nature.com/articles/nn1790, without the factor e^{g b(s)}, which for Poisson counts
-    is e^{−g Σ f(s)}: they take tuning curves that tile, for which it is constant. Here it is kept.)
+    (Ma et al. 2006, “Poisson-like” variability, https://www.nature.com/articles/nn1790, without the factor e^{g b(s)}, which
+    for Poisson counts is e^{−g Σ f(s)}: they take tuning curves that tile, for which it is constant. Here it is kept.)
     Counts of independent cues that share h add up to counts of the same family, with the sum of gains.
 
     A gain of None leaves g b(s) out: that is right if b is flat, and else a prior that favours stimuli at which
@@ -183,6 +183,8 @@ def alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 def per_trial(gain: Any, counts: Tensor) -> Tensor:
     """A gain, or gains (...) of the trials of counts (..., N), as () or (..., 1)."""
+    if isinstance(gain, (int, float)):  # the quick way, once for each chunk of a stream
+        return torch.full((), number(gain, "gain", 0), dtype=counts.dtype, device=counts.device)
     found, trials = not_negative(gain, "gain").to(counts), counts.shape[:-1]
     if not found.ndim or found.shape == (*trials, 1):
         return found

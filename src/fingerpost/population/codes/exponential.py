@@ -19,8 +19,8 @@ Values = Tensor | Callable[[Tensor], Any]
 class ExponentialFamilyCode(AbstractFamily):
     r"""p(r | s, g) = φ(r, g) exp(h(s) · r + g b(s)), given by h and b alone.
 
-    (Ma et al. 2006, equation 8, https://www.nature.com/articles/nn1790.) Activities are any real numbers. φ isn't needed to
-    decode.
+    (Ma et al. 2006, “Poisson-like” variability, https://www.nature.com/articles/nn1790.) Activities are any real numbers. φ
+    isn't needed to decode.
 
     Args:
       kernel: h: a function of stimuli that gives (S, N), or its values on `grid`, (S, N).
