@@ -15,7 +15,7 @@ from fingerpost.experiments import _neuroidal_circuits as circuits
 from fingerpost.experiments import _neuroidal_crowd as crowd
 from fingerpost.experiments import join_link_composition, load_experiment
 from fingerpost.experiments._neuroidal_intervals import share
-from fingerpost.neuroidal import Item, StoredGraph, theory
+from fingerpost.neuroidal import StoredGraph, theory
 from fingerpost.neuroidal.link import join_link, link
 
 from experiments.carrying import carry_out, results_of  # isort: skip
@@ -89,51 +89,41 @@ def test_the_direct_link_balances_what_it_misses_against_what_it_takes_for_the_p
 @pytest.mark.parametrize("form", circuits.FORMS)
 def test_a_circuit_is_the_librarys_memory_of_two_items(form):
     on, into = circuits.graph(4000, 200, 1), circuits.projection(4000, 200, 1)
-    a, b, c, d = (Item(circuits.item(4000, 93, which), 4000) for which in "abcd")
+    a, b, c, d = (circuits.item(4000, 93, which) for which in "abcd")
     circuit = circuits.Circuit(form, 0 if form == "link" else 13, 8)
-    pair, cue = (np.union1d(a.neurons, other.neurons) for other in (b, d))
+    pair, cue = a | b, a | d
     if form == "link":
-        memory = link(on, Item(pair, 4000), c, 8, relay=False, projection=into)
+        memory = link(on, pair, c, 8, relay=False, projection=into)
     else:
         memory = join_link(on, a, b, c, k_m=13, k_a=8, relay=form == "join-link", projection=into)
-    trained, reached = (circuits.reach(on, firing, [circuit])[circuit] for firing in (pair, cue))
+    trained, reached = (circuits.reach(on, firing.neurons, [circuit])[circuit] for firing in (pair, cue))
     fired = circuits.Synapses(into, c.neurons).fired(trained, reached, 8)
     assert fired.tolist() == memory.fire(cue).neurons.tolist()
     assert len(fired) > 0
 
 
-def false_shares(graphs, circuit, kind, n=4000, r=93):
-    """Shares of C that fire, on each (graph of A and B, graph of C's synapses)."""
+def false_shares(graphs, circuit, n=4000, r=93):
+    """Shares of C that fire for A and another item, on each (graph of A and B, graph of C's synapses)."""
     shares = []
     for seed, (on, into) in enumerate(graphs):
-        a, b, c, d, e = (circuits.item(n, r, seed, which) for which in "abcde")
-        firing = {"A": a, "A and D": np.union1d(a, d), "D and E": np.union1d(d, e)}[kind]
-        trained = circuits.reach(on, np.union1d(a, b), [circuit])[circuit]
-        reached = circuits.reach(on, firing, [circuit])[circuit]
-        shares.append(len(circuits.Synapses(into, c).fired(trained, reached, circuit.k_a)) / r)
+        a, b, c, d = (circuits.item(n, r, seed, which) for which in "abcd")
+        trained = circuits.reach(on, (a | b).neurons, [circuit])[circuit]
+        reached = circuits.reach(on, (a | d).neurons, [circuit])[circuit]
+        shares.append(len(circuits.Synapses(into, c.neurons).fired(trained, reached, circuit.k_a)) / r)
     return np.array(shares)
 
 
-THRESHOLDS = {"join-link": (15, 12), "via-join": (13, 8), "link": (0, 8)}
-
-
-@pytest.mark.parametrize("kind", ["A", "A and D", "D and E"])
-@pytest.mark.parametrize("form", circuits.FORMS)
-def test_false_firing_on_graphs_is_that_of_theory(form, kind):
-    circuit = circuits.Circuit(form, *THRESHOLDS[form])
-    graphs = ((circuits.graph(4000, 200, seed), circuits.projection(4000, 200, seed)) for seed in range(24))
-    shares = false_shares(graphs, circuit, kind)
-    expected = theory.interference(4000, 200, 93, circuit, kind)
-    assert abs(shares.mean() - expected) < 4 * shares.std(ddof=1) / len(shares) ** 0.5 + 0.03
-
-
-@pytest.mark.parametrize("form", circuits.FORMS)
-def test_one_stored_graph_for_all_layers_does_as_two_generated_ones(form):
-    circuit = circuits.Circuit(form, *THRESHOLDS[form])
+@pytest.mark.parametrize("circuit", [("join-link", 15, 12), ("via-join", 13, 8), ("link", 0, 8)])
+def test_synapses_into_c_on_a_graph_of_their_own_do_as_those_of_one_stored_graph_and_as_theory(circuit):
+    circuit = circuits.Circuit(*circuit)
+    generated = (
+        (circuits.graph(4000, 200, seed), circuits.projection(4000, 200, seed)) for seed in range(24)
+    )
     stored = (StoredGraph.random(4000, 200, seed) for seed in range(12))
-    shares = false_shares(((one, one) for one in stored), circuit, "A and D")
     expected = theory.interference(4000, 200, 93, circuit, "A and D")
-    assert abs(shares.mean() - expected) < 4 * shares.std(ddof=1) / len(shares) ** 0.5 + 0.03
+    for graphs in (generated, ((one, one) for one in stored)):
+        shares = false_shares(graphs, circuit)
+        assert abs(shares.mean() - expected) < 4 * shares.std(ddof=1) / len(shares) ** 0.5 + 0.03
 
 
 def test_one_memory_among_many_is_the_memory_alone_and_more_memories_never_fire_less():
@@ -145,11 +135,19 @@ def test_one_memory_among_many_is_the_memory_alone_and_more_memories_never_fire_
             assert kinds[kind][1][1] <= kinds[kind][2][1]
 
 
-def test_capacity_lies_between_the_numbers_where_the_limit_is_passed():
+def test_a_limit_is_crossed_between_the_numbers_of_memories_on_either_side():
     memories = np.array([1, 4, 16])
-    assert circuits.capacity(memories, [0.0, 0.0, 0.0], 0.01) == float("inf")
-    assert circuits.capacity(memories, [0.5, 0.5, 0.5], 0.01) == 1
-    assert 4 < circuits.capacity(memories, [0.0, 0.0, 0.02], 0.01) < 16
+    assert circuits.crossing(memories, [0.0, 0.0, 0.0], 0.01) == float("inf")
+    assert circuits.crossing(memories, [0.5, 0.5, 0.5], 0.01) == 1
+    assert 4 < circuits.crossing(memories, [0.0, 0.0, 0.02], 0.01) < 16
+
+
+def test_the_expected_capacity_is_the_first_number_of_memories_beyond_the_limit():
+    config = dataclasses.replace(join_link_composition.Config(), **TINY)
+    first = claims.expected_capacity(config, circuits.Circuit("via-join", 14, 8))
+    shares = theory.crowding(4000, 200, 93, ("via-join", 14, 8), [first - 1, first])
+    assert shares[0] <= claims.LIMIT < shares[1]
+    assert claims.expected_capacity(config, circuits.Circuit("link", 0, 60)) == float("inf")
 
 
 def test_a_frontier_holds_no_circuit_that_another_beats():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
+from fingerpost.experiments import _neuroidal_circuits as circuits
 from fingerpost.lab import derive_seed
 
 np = lazy_import("numpy")
@@ -42,36 +43,25 @@ class Kind(NamedTuple):
 KINDS = tuple(Kind(steps, tree) for steps in (1, 2) for tree in (False, True))
 
 
-def fresh(n: int, r: int, *seed: int | str) -> Any:
-    """A random item of r neurons, from its seed alone."""
-    return neuroidal.Item.random(n, r, np.random.default_rng(derive_seed(*seed)))
-
-
-def joined(graph: Any, a: Any, b: Any, k: int, steps: int) -> Any:
-    """The neurons that a JOIN of two firing sets allocates; either set may be empty."""
-    if steps == 1:
-        return neuroidal.fire(graph, np.union1d(a, b), 2 * k)
-    return neuroidal.fire_jointly(graph, [a, b], k)
-
-
 def chain(graph: Any, r: int, k: int, steps: int, length: int, seed: int) -> list[int]:
     """Sizes of items, each the JOIN of the one before with a fresh one; it ends early at none or nearly all neurons."""
-    item = fresh(graph.n, r, seed, "start").neurons
+    item = circuits.item(graph.n, r, seed, "start")
     sizes = [len(item)]
     for t in range(length):
         if not 0 < sizes[-1] <= NEARLY_ALL * graph.n:
             break
-        item = joined(graph, item, fresh(graph.n, r, seed, "partner", t).neurons, k, steps)
+        partner = circuits.item(graph.n, r, seed, "partner", t)
+        item = neuroidal.join(graph, item, partner, k=k, steps=steps)
         sizes.append(len(item))
     return sizes + [sizes[-1]] * (length + 1 - len(sizes))
 
 
 def tree(graph: Any, r: int, k: int, steps: int, depth: int, seed: int) -> list[list[int]]:
     """Sizes at each level of a binary tree of JOINs over 2^depth fresh items."""
-    level = [fresh(graph.n, r, seed, "leaf", leaf).neurons for leaf in range(1 << depth)]
+    level = [circuits.item(graph.n, r, seed, "leaf", leaf) for leaf in range(1 << depth)]
     sizes = [[len(item) for item in level]]
     while len(level) > 1:
-        level = [joined(graph, a, b, k, steps) for a, b in zip(level[::2], level[1::2])]
+        level = neuroidal.join(graph, level[::2], level[1::2], k=k, steps=steps)
         sizes.append([len(item) for item in level])
     return sizes
 
@@ -89,20 +79,15 @@ def expected_sizes(n: int, degree: float, r: int, k: int, kind: Kind, length: in
         one = sizes[-1]
         other = generator.permutation(one) if kind.tree else np.full(draws, r)
         overlap = generator.hypergeometric(one, n - one, other)
-        size = generator.binomial(n, join_chance(n, degree, one, other, overlap, k, kind.steps))
+        size = generator.binomial(n, _chance(n, degree, one, other, overlap, k, kind.steps))
         if not kind.tree:
             size = np.where((one == 0) | (one > NEARLY_ALL * n), one, size)
         sizes.append(size)
     return np.stack(sizes)
 
 
-def join_chance(n: int, degree: float, one: Any, other: Any, overlap: Any, k: int, steps: int) -> Any:
-    """The chance that a neuron belongs to the JOIN of two items of these sizes and this overlap, as arrays or numbers.
-
-    In two steps a neuron that both items have counts for either, so that the two counts go together; Valiant's equation
-    takes them as independent, which `overlap` 0 does.
-    """
-    p = degree / n
+def _chance(n: int, degree: float, one: Any, other: Any, overlap: Any, k: int, steps: int) -> Any:
+    """The chance to be in the JOIN of two items of these sizes and this overlap, where theory's `size_map` expects one."""
     if steps == 2:
-        return theory.joint_tail(one, other, overlap, p, k)
-    return theory.binomial_tail(np.asarray(one) + other - overlap, p, 2 * k)
+        return theory.joint_tail(one, other, overlap, degree / n, k)
+    return theory.binomial_tail(one + other - overlap, degree / n, 2 * k)

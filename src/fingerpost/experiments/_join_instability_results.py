@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fingerpost.experiments.join_instability import Config
 
 np = lazy_import("numpy")
+theory = lazy_import("fingerpost.neuroidal.theory")
 
 Curve = list[list[list[float]]]
 Chains = Mapping[chains.Kind, list[list[list[int]]]]
@@ -73,8 +74,7 @@ def _r(config: Config, kind: chains.Kind) -> int:
 
 def _theory(config: Config, size: float) -> float:
     count = round(size * config.r)
-    chance = chains.join_chance(config.n, config.degree, count, count, count**2 / config.n, config.k, 1)
-    return config.n * float(chance) / config.r
+    return float(theory.size_map(config.n, config.degree, count, count, config.k)) / config.r
 
 
 def _values(curve: Curve, place: int) -> list[float]:
@@ -330,9 +330,9 @@ def _chain_table(config: Config, run: Run, found: Chains, expected: Mapping[chai
         for level in range(1, len(found[kind][0])):
             sizes = _level(found[kind], level)
             held, end = (_share(config, found, kind, level, event) for event in (alive, ended))
-            theory = float(alive(expected[kind][level], config.n, _r(config, kind)).mean())
+            expects = float(alive(expected[kind][level], config.n, _r(config, kind)).mean())
             rows.append(
-                [kind.label, level, len(sizes), held.share, f"{held.low:.2f} … {held.high:.2f}", theory]
+                [kind.label, level, len(sizes), held.share, f"{held.low:.2f} … {held.high:.2f}", expects]
             )
             rows[-1] += [end.share, float((sizes == 0).mean()), float(np.median(sizes)), int(sizes.max())]
     heads = [

@@ -41,9 +41,8 @@ TITLES = {"join-link": "JOIN-LINK", "via-join": "JOIN’s neurons as relays", "l
 def show(config: Config, run: Run, chains: Chains, filled: Crowds) -> None:
     """Tables, figures and claims."""
     from fingerpost.experiments import _neuroidal_crowd as crowd
-    from fingerpost.experiments.join_link_composition import settings
 
-    wired = settings(config)
+    wired = circuits.settings(config)
     _signal_figure(config, run, chains)
     _price_figure(config, run, chains)
     _frontier_figure(config, run)
@@ -187,7 +186,7 @@ def _crowd_figure(config: Config, run: Run, filled: Crowds, wired: list[circuits
             config.memories, [mean for mean, _ in found], bars, linestyle="", marker=marker, markersize=5, color=colour,
             label=circuit.label,
         )  # fmt: skip
-        line = circuits.expected_crowded(config.n, config.degree, config.r, circuit, fine)
+        line = theory.crowding(config.n, config.degree, config.r, circuit, fine)
         axes[0].plot(fine, line, color=colour, linestyle="-", marker="")
         others = crowded(filled, circuit, "A and B")[..., 1].mean(0)
         axes[1].plot(config.memories, others, color=colour, linestyle="-", marker=marker, markersize=5)
@@ -216,9 +215,8 @@ def _table(config: Config, run: Run, chains: Chains, wired: list[circuits.Circui
         every = [survives(chains, circuit, f"every {q:g}") for q in config.partners]
         shares = [summary(falsely(chains, circuit, kind))[0] for kind in KINDS]
         kind, worst = worst_kind(chains, circuit)
-        x = np.linspace(0, 1, 2001)
-        curve = theory.transfer_curve(config.n, config.degree, config.r * x, config.r * x, circuit)
-        rows.append([circuit.label, size, theory.noise_margin(x, curve).upper, noise, *every, *shares])
+        margins = circuits.margins(config.n, config.degree, config.r, circuit, np.linspace(0, 1, 2001))
+        rows.append([circuit.label, size, margins.upper, noise, *every, *shares])
         rows[-1] += [
             f"{percent(worst.share)} ({kind})" if worst.share else "0",
             usable(config, chains, circuit),
@@ -245,9 +243,7 @@ def _table(config: Config, run: Run, chains: Chains, wired: list[circuits.Circui
 
 def _settings_table(config: Config, run: Run) -> None:
     """The best margins in the three graphs of Valiant's tables, by theory."""
-    from fingerpost.experiments._join_valiant import CELLS
-
-    worlds = {(n, degree, k): r for (n, degree, k, steps), r in CELLS.items() if steps == 1}
+    worlds = {(n, degree, k): r for (n, degree, k, steps), r in theory.PRINTED.items() if steps == 1}
     if worlds.get((config.n, config.degree, config.k)) != config.r:
         return
     rows = []
@@ -268,9 +264,7 @@ def _settings_table(config: Config, run: Run) -> None:
 def _crowd_table(config: Config, run: Run, filled: Crowds, wired: list[circuits.Circuit]) -> None:
     rows = []
     for circuit in wired:
-        expected = circuits.expected_crowded(
-            config.n, config.degree, config.r, circuit, np.array(config.memories)
-        )
+        expected = theory.crowding(config.n, config.degree, config.r, circuit, np.array(config.memories))
         found = {kind: crowded(filled, circuit, kind).mean(0) for kind in ("A and B", "A and D", "D and E")}
         for place, memories in enumerate(config.memories):
             row = [circuit.label, memories, *(float(found[kind][place, 0]) for kind in found)]

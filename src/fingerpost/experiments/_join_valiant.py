@@ -15,35 +15,21 @@ from fingerpost.lab import Claim, Run
 if TYPE_CHECKING:
     from fingerpost.experiments.join_instability import Config
 
-neuroidal = lazy_import("fingerpost.neuroidal")
+theory = lazy_import("fingerpost.neuroidal.theory")
 
 Cell = tuple[int, int, int, int]
-CELLS = {
-    (100_000, 512, 16, 2): 2338,
-    (100_000, 512, 16, 1): 2134,
-    (1_000_000, 8192, 16, 2): 1165,
-    (1_000_000, 8192, 16, 1): 1065,
-    (1_000_000, 8192, 64, 2): 6491,
-    (1_000_000, 8192, 64, 1): 6219,
-}
-
-
-def solved(cell: Cell) -> int:
-    """The item size at which a JOIN keeps its size, by Valiant's equation."""
-    n, degree, k, steps = cell
-    return int(neuroidal.theory.solve_r(n, degree, k, steps))
 
 
 def expected(cell: Cell, r: float, overlap: bool = True) -> float:
     """Expected neurons of a JOIN of two random items of r; without `overlap`, a two-step JOIN's counts are independent."""
     n, degree, k, steps = cell
-    common = r * r / n if overlap or steps == 1 else 0.0
-    return n * float(chains.join_chance(n, degree, r, r, common, k, steps))
+    return float(theory.size_map(n, degree, r, r, k, steps=steps, overlap=overlap))
 
 
 def stationary(cell: Cell) -> int:
     """The item size at which a JOIN of random items keeps its size, their overlap counted; by bisection."""
-    low, high = solved(cell) // 2, 2 * solved(cell)
+    solved = theory.solve_r(*cell)
+    low, high = solved // 2, 2 * solved
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if expected(cell, middle) < middle else (low, middle)
@@ -59,9 +45,9 @@ def elasticity(cell: Cell, r: int) -> float:
 def table(run: Run) -> None:
     """The six cells, printed beside recomputed."""
     rows = []
-    for cell, printed in CELLS.items():
+    for cell, printed in theory.PRINTED.items():
         n, degree, k, steps = cell
-        r = solved(cell)
+        r = theory.solve_r(*cell)
         rows.append(
             [n, degree, k, f"{steps}-step", printed, r, r - printed, expected(cell, printed, overlap=False)]
         )
@@ -78,16 +64,16 @@ def table(run: Run) -> None:
 
 def state(config: Config, run: Run, found: Mapping[chains.Kind, list[list[list[int]]]]) -> None:
     """What is claimed of the item sizes."""
-    differences = {cell: solved(cell) - printed for cell, printed in CELLS.items()}
+    differences = {cell: theory.solve_r(*cell) - printed for cell, printed in theory.PRINTED.items()}
     off = [f"{n:,}, {d}, {k}, {s}-step: {by:+d}" for (n, d, k, s), by in differences.items() if by]
     run.claim(
         Claim(
             name="valiants-r",
             statement="The six printed item sizes come out of the two equations, to the neuron.",
             source=f"{VALIANT}, tables 1 and 2, by the {SPECIFICATION}",
-            expected=f"{len(CELLS)} of {len(CELLS)}",
-            measured=len(CELLS) - len(off),
-            low=len(CELLS),
+            expected=f"{len(theory.PRINTED)} of {len(theory.PRINTED)}",
+            measured=len(theory.PRINTED) - len(off),
+            low=len(theory.PRINTED),
             unit="cells",
             note="; ".join(off) or "all equal",
         )
@@ -98,7 +84,7 @@ def state(config: Config, run: Run, found: Mapping[chains.Kind, list[list[list[i
             statement="Item sizes are unstable under JOIN at each of Valiant's settings, not only at one.",
             source=f"{SOURCE}, which says it of the JOIN as such",
             expected="> 1",
-            measured=min(elasticity(cell, solved(cell)) for cell in CELLS),
+            measured=min(elasticity(cell, theory.solve_r(*cell)) for cell in theory.PRINTED),
             low=1.0,
             unit="d log size / d log r, the smallest over cells, by theory",
         )
@@ -112,7 +98,7 @@ def state(config: Config, run: Run, found: Mapping[chains.Kind, list[list[list[i
 def _claim_kept(config: Config, run: Run, steps: int, r: int, found: list[list[list[int]]]) -> None:
     """Whether JOINs of fresh items of r have r neurons; the first JOINs of all chains and trees."""
     cell = (config.n, config.degree, config.k, steps)
-    if CELLS.get(cell) != r:
+    if theory.PRINTED.get(cell) != r:
         return
     mean, interval = summary([sum(levels[1]) / len(levels[1]) / r for levels in found])
     run.claim(

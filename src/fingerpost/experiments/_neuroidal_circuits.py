@@ -14,10 +14,14 @@ The third has one step and no JOIN.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
 from fingerpost.lab import derive_seed
+
+if TYPE_CHECKING:
+    from fingerpost.experiments.join_link_composition import Config as Composition
+    from fingerpost.experiments.transfer_curves import Config as Curves
 
 np = lazy_import("numpy")
 neuroidal = lazy_import("fingerpost.neuroidal")
@@ -25,6 +29,8 @@ theory = lazy_import("fingerpost.neuroidal.theory")
 
 FORMS = {"join-link": "JOIN-LINK", "via-join": "via JOIN", "link": "LINK"}
 """Forms, as the library's theory has them, and their names."""
+ADEQUATE = 0.05
+"""An upper margin below this is called too small."""
 
 
 class Circuit(NamedTuple):
@@ -57,14 +63,25 @@ def projection(n: int, degree: int, *seed: int | str) -> Any:
 
 
 def item(n: int, r: int, *seed: int | str) -> Any:
-    """A random item's neurons, from the seed alone."""
-    return neuroidal.Item.random(n, r, np.random.default_rng(derive_seed(*seed))).neurons
+    """A random item of r neurons, from the seed alone."""
+    return neuroidal.Item.random(n, r, np.random.default_rng(derive_seed(*seed)))
 
 
 def part(neurons: Any, fraction: float, *seed: int | str) -> Any:
     """A random part of an item; parts of one seed are nested."""
     order = np.random.default_rng(derive_seed(*seed)).permutation(len(neurons))
     return np.sort(neurons[order[: round(fraction * len(neurons))]])
+
+
+def settings(config: Composition | Curves) -> list[Circuit]:
+    """Every circuit that is measured: both forms of JOIN-LINK at all thresholds, and the best LINK in one step."""
+    lowered = [
+        Circuit(form, 2 * config.k - by, config.k - less)
+        for form in ("join-link", "via-join")
+        for less in config.lowered_k_a
+        for by in config.lowered
+    ]
+    return [*lowered, best_direct(config.n, config.degree, config.r)]
 
 
 def reach(on: Any, firing: Any, circuits: Iterable[Circuit]) -> dict[Circuit, Any]:
@@ -113,33 +130,9 @@ class Synapses:
 # Theory.
 
 
-def expected_crowded(n: int, degree: float, r: int, circuit: Circuit, memories: Any) -> Any:
-    """Expected share of C that fires for two other items, with that many memories in one graph.
-
-    A neuron of C is in Binomial(memories − 1, r/n) others, each of which raised its synapses from what it reached.
-    A neuron with D inputs gets Binomial(D, u/n) of them from u firing neurons, and is reached with probability q(D), by
-    one memory as by another. After m others a synapse from a reached neuron is raised with probability
-    1 − (1 − q(D))^(m + 1); averaged over D.
-
-    Args:
-      memories: Numbers of memories, any shape.
-    """
-    from scipy.stats import binom
-
-    p, pair = degree / n, theory.union_size(n, r, r)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
-    if circuit.form == "link":
-        reached = np.full(15, float(pair) / n)
-    else:
-        inputs = np.maximum(degree + np.sqrt(degree * (1 - p)) * nodes, 0)
-        via = circuit.form == "via-join"
-        firing = float(pair if via else n * theory.binomial_tail(pair, p, circuit.k_m))
-        reached = theory.binomial_tail(inputs, firing / n, circuit.k_m if via else circuit.k_a)
-    memories = np.asarray(memories)
-    others = np.arange(int(20 + 3 * memories.max() * r / n + 1))
-    raised = 1 - (1 - reached) ** (others[:, None] + 1)
-    active = n * (raised * reached) @ (weights / weights.sum())
-    return binom.pmf(others, memories[..., None] - 1, r / n) @ theory.binomial_tail(active, p, circuit.k_a)
+def margins(n: int, degree: float, r: int, circuit: Circuit, x: Any) -> Any:
+    """Noise margins when the same shares x of A and of B fire."""
+    return theory.noise_margin(x, theory.transfer_curve(n, degree, r * x, r * x, circuit))
 
 
 class Frontier(NamedTuple):
@@ -163,7 +156,7 @@ def frontier(
     x = np.linspace(0.5, 1, 101)
     tried = []
     for circuit in (Circuit(form, m, a) for m in ([0] if form == "link" else k_m) for a in k_a):
-        upper = theory.noise_margin(x, theory.transfer_curve(n, degree, r * x, r * x, circuit)).upper
+        upper = margins(n, degree, r, circuit, x).upper
         if upper > 0:
             tried.append(Frontier(circuit, upper, theory.interference(n, degree, r, circuit, "A and D")))
     best: list[Frontier] = []
@@ -173,10 +166,10 @@ def frontier(
     return best
 
 
-def capacity(memories: Any, shares: Any, limit: float) -> float:
+def crossing(memories: Any, shares: Any, limit: float) -> float:
     """The number of memories at which a share first passes a limit, on a logarithmic scale between two that were looked at.
 
-    >>> round(capacity(np.array([1, 10, 100]), np.array([0.0, 0.0, 0.02]), 0.01), 3)
+    >>> round(crossing(np.array([1, 10, 100]), np.array([0.0, 0.0, 0.02]), 0.01), 3)
     31.623
     """
     over = np.flatnonzero(np.asarray(shares) > limit)

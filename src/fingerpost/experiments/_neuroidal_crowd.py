@@ -38,7 +38,7 @@ def fill(config: Config, index: int) -> dict[str, dict[str, list[list[float]]]]:
     on = circuits.graph(config.n, config.degree, *seed)
     into = circuits.projection(config.n, config.degree, *seed)
     wired = settings(config)
-    synapses = circuits.Synapses(into, circuits.item(config.n, config.sample, *seed, "sample"))
+    synapses = circuits.Synapses(into, circuits.item(config.n, config.sample, *seed, "sample").neurons)
     raised = {circuit: np.zeros(len(synapses.source), bool) for circuit in wired}
     probes = [_probe(config, on, synapses, wired, seed, memory) for memory in range(config.crowd_probes)]
     found: dict[str, Any] = {circuit.name: {kind: [] for kind in KINDS} for circuit in wired}
@@ -68,8 +68,8 @@ def _memory(
     """A and B of a memory, what they reach, and which neurons of the sample belong to its C."""
     a, b, c = (circuits.item(config.n, config.r, *seed, memory, which) for which in "abc")
     inside = np.zeros(config.n, bool)
-    inside[c] = True
-    return a, b, circuits.reach(on, np.union1d(a, b), wired), inside[synapses.target]
+    inside[c.neurons] = True
+    return a, b, circuits.reach(on, (a | b).neurons, wired), inside[synapses.target]
 
 
 def _probe(
@@ -86,8 +86,8 @@ def _probe(
     return {
         "member": member,
         "A and B": reached,
-        "A and D": circuits.reach(on, np.union1d(a, d), wired),
-        "D and E": circuits.reach(on, np.union1d(d, e), wired),
+        "A and D": circuits.reach(on, (a | d).neurons, wired),
+        "D and E": circuits.reach(on, (d | e).neurons, wired),
     }
 
 

@@ -17,8 +17,6 @@ np = lazy_import("numpy")
 theory = lazy_import("fingerpost.neuroidal.theory")
 Found = list[list[dict[str, list[float]]]]
 BLUES = ("#08306B", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
-ADEQUATE = 0.05
-"""An upper margin below this is called too small."""
 SLACK = 0.01
 """Share of C that theory may be off by, as one standard error: it leaves out how neurons differ in their inputs."""
 
@@ -63,9 +61,7 @@ def expected(config: Config, name: str, x: Any) -> Any:
 
 
 def _circuits(config: Config) -> dict[str, circuits.Circuit]:
-    from fingerpost.experiments.transfer_curves import settings
-
-    return {circuit.name: circuit for circuit in settings(config)}
+    return {circuit.name: circuit for circuit in circuits.settings(config)}
 
 
 def _draw(
@@ -131,10 +127,7 @@ def measured_margins(config: Config, found: Found, name: str) -> list[tuple[floa
 
 def expected_margins(config: Config, circuit: circuits.Circuit) -> tuple[float, float]:
     """The same of the theory's curve."""
-    x = np.linspace(0, 1, 2001)
-    return theory.noise_margin(
-        x, theory.transfer_curve(config.n, config.degree, config.r * x, config.r * x, circuit)
-    )
+    return circuits.margins(config.n, config.degree, config.r, circuit, np.linspace(0, 1, 2001))
 
 
 def _margin_figure(config: Config, run: Run, found: Found) -> None:
@@ -299,7 +292,7 @@ def _claim_recall(config: Config, run: Run, found: Found) -> None:
         by: summary([m[1] for m in measured_margins(config, found, f"recall-{by}")])[0]
         for by in config.recall
     }
-    first = next((by for by, margin in sorted(means.items()) if margin >= ADEQUATE), None)
+    first = next((by for by, margin in sorted(means.items()) if margin >= circuits.ADEQUATE), None)
     if first is None:
         return
     mean, interval = summary(list(curves(found, f"outside-{first}")[:, -1]))
@@ -352,9 +345,9 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
             name="unlowered-margin-too-small",
             statement="Without lowered thresholds JOIN-LINK still has no adequate upper margin.",
             source=f"{SOURCE}, which lowers them for that",
-            expected=f"< {ADEQUATE:g}",
+            expected=f"< {circuits.ADEQUATE:g}",
             measured=mean,
-            high=ADEQUATE,
+            high=circuits.ADEQUATE,
             interval=interval,
             decided_by="interval",
             unit="upper margin",
@@ -370,9 +363,9 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
                 statement="Slightly lowered thresholds give an adequate upper margin"
                 + ("." if form == "join-link" else ", with JOIN's neurons as relays."),
                 source=SOURCE,
-                expected=f"≥ {ADEQUATE:g}",
+                expected=f"≥ {circuits.ADEQUATE:g}",
                 measured=mean,
-                low=ADEQUATE,
+                low=circuits.ADEQUATE,
                 interval=interval,
                 decided_by="interval",
                 unit="upper margin",

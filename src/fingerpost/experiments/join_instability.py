@@ -9,6 +9,7 @@ from fingerpost._lazy import lazy_import
 from fingerpost.errors import ConfigError
 from fingerpost.experiments import _join_chains as chains
 from fingerpost.experiments import _join_instability_results as results
+from fingerpost.experiments import _neuroidal_circuits as circuits
 from fingerpost.lab import Run, derive_seed
 
 np = lazy_import("numpy")
@@ -99,7 +100,7 @@ def run(config: Config, run: Run) -> None:
 
 def graph(config: Config, index: int) -> Any:
     """The graph of that index."""
-    return neuroidal.ImplicitGraph(config.n, config.degree, seed=derive_seed(config.seed, "graph", index))
+    return circuits.graph(config.n, config.degree, config.seed, "graph", index)
 
 
 def _sizes(config: Config, index: int) -> list[list[float]]:
@@ -113,8 +114,8 @@ def _sizes(config: Config, index: int) -> list[list[float]]:
 
 def _size(config: Config, on: Any, size: float, names: tuple[int | str, ...]) -> float:
     count = round(size * config.r)
-    a, b = (chains.fresh(config.n, count, config.seed, *names, which).neurons for which in "ab")
-    return len(chains.joined(on, a, b, config.k, 1)) / config.r
+    a, b = (circuits.item(config.n, count, config.seed, *names, which) for which in "ab")
+    return len(neuroidal.join(on, a, b, k=config.k)) / config.r
 
 
 def _stored(config: Config) -> dict[str, Any]:
@@ -124,8 +125,8 @@ def _stored(config: Config) -> dict[str, Any]:
     del other
     implicit = graph(config, 0)
     copy = neuroidal.StoredGraph.from_graph(implicit)
-    a, b = (chains.fresh(config.n, config.r, config.seed, "copy", which).neurons for which in "ab")
-    sets = [chains.joined(on, a, b, config.k, 1) for on in (implicit, copy)]
+    a, b = (circuits.item(config.n, config.r, config.seed, "copy", which) for which in "ab")
+    sets = [neuroidal.join(on, a, b, k=config.k).neurons for on in (implicit, copy)]
     return {"sizes": sizes, "differ": len(np.setxor1d(*sets)), "size": len(sets[0])}
 
 

@@ -105,17 +105,6 @@ def run(config: Config, run: Run) -> None:
     results.show(config, run, chains, filled)
 
 
-def settings(config: Config) -> list[circuits.Circuit]:
-    """Every circuit that is chained."""
-    lowered = [
-        circuits.Circuit(form, 2 * config.k - by, config.k - less)
-        for form in ("join-link", "via-join")
-        for less in config.lowered_k_a
-        for by in config.lowered
-    ]
-    return [*lowered, circuits.best_direct(config.n, config.degree, config.r)]
-
-
 def signals(config: Config) -> dict[str, tuple[float, float]]:
     """Shares that fire of the first item and of each partner, by name."""
     first = {f"first {x:g}": (x, 1.0) for x in config.first}
@@ -127,8 +116,8 @@ def _chain(config: Config, index: int) -> dict[str, Any]:
     seed = (config.seed, "chain", index)
     on = circuits.graph(config.n, config.degree, *seed)
     into = circuits.projection(config.n, config.degree, *seed)
-    wired, kinds = settings(config), signals(config)
-    item = circuits.item(config.n, config.r, *seed, "first")
+    wired, kinds = circuits.settings(config), signals(config)
+    item = circuits.item(config.n, config.r, *seed, "first").neurons
     begin = {name: circuits.part(item, x, *seed, "part") for name, (x, _) in kinds.items()}
     fires = {(circuit, name): begin[name] for circuit in wired for name in kinds}
     found: dict[str, Any] = {
@@ -143,7 +132,7 @@ def _chain(config: Config, index: int) -> dict[str, Any]:
     probed = {round(place) for place in np.linspace(0, config.links - 1, config.probed)}
     for link in range(config.links):
         partner, target = (
-            circuits.item(config.n, config.r, *seed, link, which) for which in ("partner", "target")
+            circuits.item(config.n, config.r, *seed, link, which).neurons for which in ("partner", "target")
         )
         synapses = circuits.Synapses(into, target)
         trained = circuits.reach(on, np.union1d(item, partner), wired)
@@ -154,7 +143,7 @@ def _chain(config: Config, index: int) -> dict[str, Any]:
                 len(synapses.fired(trained[circuit], trained[circuit], circuit.k_a)) / config.r
             )
         if link in probed:
-            others = [circuits.item(config.n, config.r, *seed, link, which) for which in "de"]
+            others = [circuits.item(config.n, config.r, *seed, link, which).neurons for which in "de"]
             _probe(on, synapses, trained, (item, partner, *others), wired, found)
         fires = _send(config, on, synapses, trained, item, partner, fires, (*seed, link))
         for (circuit, name), fired in fires.items():

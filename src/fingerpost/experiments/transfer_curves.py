@@ -87,17 +87,6 @@ def run(config: Config, run: Run) -> None:
     results.show(config, run, found)
 
 
-def settings(config: Config) -> list[circuits.Circuit]:
-    """Every circuit that is measured."""
-    lowered = [
-        circuits.Circuit(form, 2 * config.k - by, config.k - less)
-        for form in ("join-link", "via-join")
-        for less in config.lowered_k_a
-        for by in config.lowered
-    ]
-    return [*lowered, circuits.best_direct(config.n, config.degree, config.r)]
-
-
 def _on_graph(config: Config, index: int) -> list[dict[str, list[float]]]:
     """Curves of each pair of items on one graph, by name."""
     on = circuits.graph(config.n, config.degree, config.seed, "graph", index)
@@ -107,8 +96,8 @@ def _on_graph(config: Config, index: int) -> list[dict[str, list[float]]]:
 
 def _curves(config: Config, on: Any, into: Any, seed: tuple[int, ...]) -> dict[str, list[float]]:
     """The shares of C that fire, by fraction, for each circuit and each JOIN."""
-    wired = settings(config)
-    a, b, c = (circuits.item(config.n, config.r, *seed, which) for which in "abc")
+    wired = circuits.settings(config)
+    a, b, c = (circuits.item(config.n, config.r, *seed, which).neurons for which in "abc")
     synapses = circuits.Synapses(into, c)
     trained = circuits.reach(on, np.union1d(a, b), wired)
     formed = _joins(config, on, a, b)
