@@ -102,6 +102,27 @@ def test_without_noise_and_with_the_thresholds_of_training_both_curves_are_one(f
     )
 
 
+@pytest.mark.parametrize(("k_m", "k_a"), [(32, 16), (32, 15)])
+@pytest.mark.parametrize("kind", ["A and D", "D and E"])
+def test_interference_is_averaged_over_the_sizes_of_both_joins(kind, k_m, k_a):
+    """By drawing the numbers of neurons in both JOINs, and in each alone, where quadrature takes nodes of them."""
+    n, degree, r, draws = 100_000, 512, 2134, 20_000
+    p, pair = degree / n, float(theory.union_size(n, r, r))
+    shared = r + r * r / n * (1 - r / n) if kind == "A and D" else pair * pair / n
+    whole, common = (
+        theory.binomial_tail(pair, p, k_m),
+        theory.joint_tail(pair, pair, shared, p, k_m),
+    )
+    generator = np.random.default_rng(0)
+    both, first, second = generator.multinomial(
+        n, [common, whole - common, whole - common, 1 - 2 * whole + common], draws
+    ).T[:3]
+    relays = theory.joint_tail(both + first, both + second, both, p, k_a)
+    fires = theory.binomial_tail(n, p * relays, k_a)
+    expected = theory.interference(n, degree, r, ("join-link", k_m, k_a), kind)
+    assert abs(fires.mean() - expected) < 4 * fires.std() / np.sqrt(draws)
+
+
 CASES = [
     ("join-link", (19, 11), (18, 10)),
     ("join-link", (19, 11), (19, 11)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
 from fingerpost.neuroidal import _memory_file as memory_file
@@ -214,11 +215,20 @@ class Memory:
         firing = np.unique(np.concatenate([part.neurons for part in parts]))
         asked = set().union(*self._ways.values())
         reached = self._ways_of(asked, firing, [part.neurons for part in parts], k_m, k_a, options)
+        shares = self._shares(firing, reached)
         return {
-            name: max(
-                item.fraction_firing(layer) for layer in (firing, *(reached[way] for way in self._ways[name]))
-            )
-            for name, item in self.items.items()
+            name: max(float(shares[way][place]) for way in ("cue", *self._ways[name]))
+            for place, name in enumerate(self.items)
+        }
+
+    def _shares(self, firing: Neurons, reached: dict[str, Neurons]) -> dict[str, NDArray[np.float64]]:
+        """The share of every item that fires, by way, and in the cue itself."""
+        sizes = np.array([len(item) for item in self.items.values()], np.int64)
+        neurons = np.concatenate([np.empty(0, np.int64), *(item.neurons for item in self.items.values())])
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        return {
+            way: np.bincount(owner[np.isin(neurons, layer)], minlength=len(sizes)) / np.maximum(sizes, 1)
+            for way, layer in (reached | {"cue": firing}).items()
         }
 
     def _ways_of(
@@ -298,8 +308,9 @@ class Memory:
             for place, (name, ways) in enumerate(zip(about["names"], about["ways"], strict=True)):
                 memory._name(name, Item(arrays[f"item_{place}"], graph.n), *ways)
             source, target = (_synapse_ends(graph, arrays[end], end) for end in ("source", "target"))
+            if len(source) != len(target):
+                raise ValueError(f"{len(source)} synapses begin and {len(target)} end")
             memory._raised.add(source, target)
-            _ = memory.synapses  # sorts them in, and fails if there are not as many of both
         except (KeyError, TypeError, ValueError) as error:
             raise memory_file.damaged(path, error) from error
         return memory

@@ -21,7 +21,7 @@ from fingerpost.neuroidal.theory.tails import (
 )
 
 FORMS = ("join-link", "via-join", "link")
-_NODES = 15
+_NODES, _NODES_OF_THREE = 15, 7
 
 
 class Circuit(NamedTuple):
@@ -171,24 +171,42 @@ def transfer_curve(
 
 
 def _share(
-    n: int, p: float, whole: ArrayLike, cue: ArrayLike, shared: ArrayLike, trained: Circuit, recall: Circuit,
-    nodes: int = _NODES,
+    n: int, p: float, whole: ArrayLike, cue: ArrayLike, shared: ArrayLike, trained: Circuit, recall: Circuit
 ) -> Floats:  # fmt: skip
     """Expected share of C that fires for a cue, of which so many neurons are shared with the set that C was trained on."""
     whole, cue, shared = (np.asarray(size, np.float64) for size in (whole, cue, shared))
     if recall.form == "link":
         return binomial_tail(shared, p, recall.k_a)
     common = joint_tail(whole, cue, shared, p, trained.k_m, recall.k_m)
-    sizes, weights = random_size(n, common, nodes)
     if recall.form == "via-join":
+        sizes, weights = random_size(n, common, _NODES)
         return binomial_tail(sizes, p, recall.k_a) @ weights
     then, now = (
-        sizes + n * (binomial_tail(size, p, k) - common)[..., None]
+        np.maximum(binomial_tail(size, p, k) - common, 0)
         for size, k in ((whole, trained.k_m), (cue, recall.k_m))
     )
+    (both, first, second), weights = _three_sizes(n, common, then, now)
     # relays: n tries of p times the chance to be one both times, which has their number's variance in it
-    relays = joint_tail(then, now, sizes, p, trained.k_a, recall.k_a)
-    return binomial_tail(n, p * relays, recall.k_a) @ weights
+    relays = joint_tail(both + first, both + second, both, p, trained.k_a, recall.k_a)
+    return (binomial_tail(n, p * relays, recall.k_a) * weights).sum((-3, -2, -1))
+
+
+def _three_sizes(n: int, common: Floats, then: Floats, now: Floats) -> tuple[list[Floats], Floats]:
+    """Numbers of a JOIN's neurons both times, the first only and the second only: nodes (…, i, j, l) and weights (i, j, l).
+
+    Of a rare kind the number is nearly independent of the others'. Where the cue is a part of what was trained on, all that
+    fires did so before, and one dimension is enough.
+    """
+    alone = not (then * n > 1e-6).any() and not (now * n > 1e-6).any()
+    sizes, weights = [], np.ones((1, 1, 1))
+    for axis, chance in enumerate((common, then, now)):
+        nodes = (_NODES if axis == 0 else 1) if alone else _NODES_OF_THREE
+        size, weight = random_size(n, chance, nodes)
+        shape = [1, 1, 1]
+        shape[axis] = nodes
+        sizes.append(size.reshape(*size.shape[:-1], *shape))
+        weights = weights * weight.reshape(shape)
+    return sizes, weights
 
 
 def mistaken_share(n: int, p: float, whole: float, cue: float, shared: float, circuit: Circuit) -> float:
