@@ -14,7 +14,8 @@ from fingerpost.population.posterior import Posterior
 
 CACHE = 2**18  # exponentials that are held at a time
 WORTH = 0.8  # a kernel of lower rank is used if it takes less than this of the products
-SAMPLE = 1024  # trials that the shift of the kernel is fitted to
+GROUP = 4  # as many times more trials are checked and mixed together
+SAMPLE = 512  # trials that the shift of the kernel is fitted to
 
 Weighed = Callable[[int, int], tuple[Tensor, Tensor]]  # trials start … stop − 1: their weights and factor
 
@@ -145,14 +146,15 @@ class _Line:
         """Sums of each block, (blocks, rows, C), float64."""
         if self.sums.shape[-1] != stop - start:
             self.sums = self.grid.new_empty(self.blocks, self.local.shape[1], stop - start)
-        for first in range(start, stop, self.inner):
-            last = min(first + self.inner, stop)
-            if self.level.shape[1] != last - first:
-                self.level = torch.empty(len(self.kernel), last - first, dtype=self.dtype)
-            columns = self._columns(*weighed(first, last))
-            torch.mm(self.kernel, columns, out=self.level).clamp_min_(self.lowest).exp_()
-            blocks = self.level.view(self.blocks, self.size, -1)
-            self.sums[..., first - start : last - start] = torch.bmm(self.local, blocks)
+        for first in range(start, stop, GROUP * self.inner):
+            columns = self._columns(*weighed(first, min(first + GROUP * self.inner, stop)))
+            for place, some in enumerate(columns.split(self.inner, 1)):
+                if self.level.shape[1] != some.shape[1]:
+                    self.level = torch.empty(len(self.kernel), some.shape[1], dtype=self.dtype)
+                torch.mm(self.kernel, some, out=self.level).clamp_min_(self.lowest).exp_()
+                sums = torch.bmm(self.local, self.level.view(self.blocks, self.size, -1))
+                left = first - start + place * self.inner
+                self.sums[..., left : left + some.shape[1]] = sums
         return self.sums
 
     def _inputs(self, weights: Tensor, factor: Tensor) -> Tensor:
