@@ -239,6 +239,20 @@ def test_the_grid_of_item_sizes_repeats_the_printed_ones_and_leaves_out_what_has
     assert all(theory.solve_r(*cell) == r for cell, r in theory.PRINTED.items())
 
 
+@pytest.mark.parametrize("cues", [1, 2])
+def test_a_link_fires_for_unrelated_cues_as_its_conditions_say(cues):
+    k, r = 8, 460
+    found = {one.name: one.value for one in theory.conditions(N, DEGREE, k, r=r)}
+
+    def fired(graph, generator):
+        a, b, *other = draw(generator, 2 + cues, r)
+        return b.fraction_firing(link(graph, a, b, k).fire(np.concatenate([cue.neurons for cue in other])))
+
+    expected = found["association" if cues == 1 else "two items"]
+    near(means(fired), expected, allowed=0.02)
+    assert (expected > 0.9) == (cues == 2)
+
+
 def test_conditions_as_a_table_has_a_row_for_each():
     table = theory.condition_table(1_000_000, 8192, 64, steps=1)
     found = theory.conditions(1_000_000, 8192, 64, steps=1)

@@ -6,7 +6,7 @@ another does. All functions take p = degree / n. Sizes may be arrays and need no
 
 from __future__ import annotations
 
-from fingerpost.neuroidal.theory.conditions import (
+from fingerpost.neuroidal.theory.requirements import (
     Condition,
     capacity,
     condition_table,

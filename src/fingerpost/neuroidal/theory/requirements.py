@@ -211,6 +211,8 @@ def conditions(n: int, degree: float, k: int, r: int | None = None, steps: int =
     growth = float(np.log(made(1.01 * r) / made(0.99 * r)) / np.log(1.01 / 0.99))
     alone, other = _wrong_cues(n, p, k, r, steps)
     relays, common = float(binomial_tail(r, p, k)), float(joint_tail(r, r, r * r / n, p, k))
+    pair = float(union_size(n, r, r))
+    crowd = float(joint_tail(r, pair, r * pair / n, p, k))
     return [
         Condition("size", "A JOIN's item is as large as its parts.", made(r) / r, 0.9, 1.1),
         Condition("stability", "A JOIN grows by no more than its parts do, in per cent.", growth, None, 1.0),
@@ -219,6 +221,8 @@ def conditions(n: int, degree: float, k: int, r: int | None = None, steps: int =
         Condition("link", "Neurons of B have k relays from A.", link_probability(n, degree, r, k), 0.9, None),
         Condition("association", "Less than half of B fires for an item unrelated to A.",
                   float(binomial_tail(n, p * common, k)), None, 0.5),
+        Condition("two items", "Less than half of B fires for two items that are unrelated to A.",
+                  float(binomial_tail(n, p * crowd, k)), None, 0.5),
         Condition("relays", "Less than half of all neurons are relays.", relays, None, 0.5),
         Condition("overlap", "Two items share less than a tenth of their neurons.", r / n, None, 0.1),
         Condition("capacity", "So many LINKs until half of an item fires for an unrelated one; no source bounds it.",
@@ -242,7 +246,7 @@ def _wrong_cues(n: int, p: float, k: int, r: int, steps: int) -> tuple[float, fl
 def condition_table(n: int, degree: float, k: int, r: int | None = None, steps: int = 2) -> Table:
     """`conditions` as a table.
 
-    >>> print(condition_table(100_000, 512, 16, steps=1).to_csv().splitlines()[8])
+    >>> print(condition_table(100_000, 512, 16, steps=1).to_csv().splitlines()[9])
     overlap,Two items share less than a tenth of their neurons.,0.02134,,0.1,True
     """
     rows = [
