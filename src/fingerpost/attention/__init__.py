@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fingerpost.attention._search_model import translate_ids
+from fingerpost.attention.beam import Hypothesis, SearchState, beam_search
 from fingerpost.attention.decoder import Decoder, DecoderState, Encoded
 from fingerpost.attention.encoder import Annotations, Encoder
 from fingerpost.attention.models import AbstractEncoderDecoder, RNNEncoderDecoder, RNNSearch, TokenLosses
@@ -28,9 +30,13 @@ __all__ = [
     "Encoded",
     "Encoder",
     "GatedUnit",
+    "Hypothesis",
     "MultiHeadAttention",
     "Preset",
     "RNNEncoderDecoder",
     "RNNSearch",
+    "SearchState",
     "TokenLosses",
+    "beam_search",
+    "translate_ids",
 ]

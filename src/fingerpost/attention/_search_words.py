@@ -1,0 +1,73 @@
+"""The best words of each hypothesis, in an order that does not depend on how a sort treats equal values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fingerpost.errors import NumericalError
+
+
+def best_words(
+    log_probs: Tensor, count: int, excluded: Tensor, eos: int, barred: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The `count` best words of each row, best first, equal ones by id; fewer columns in a smaller vocabulary.
+
+    Excluded words are left out after a few more than `count` were fetched: that reads the log-probabilities once and
+    copies none of them, and the tensor that a step function gave stays as it was.
+
+    Args:
+      log_probs: Shape (N, V).
+      count: How many are wanted.
+      excluded: Ids that no hypothesis takes, (E,), each once.
+      eos: The end of a sentence.
+      barred: Rows that may not end yet, (N,); None where all may.
+
+    Returns:
+      Log-probabilities and words (N, count); −∞ where no word is left.
+
+    Raises:
+      NumericalError: If a row has NaN or ∞.
+    """
+    vocabulary = log_probs.shape[1]
+    count = min(count, vocabulary)
+    fetched = min(vocabulary, count + len(excluded) + 2)
+    values, words = log_probs.topk(fetched, dim=1)  # NaN counts as the largest, so that it shows here
+    _check_values(values)
+    # where the count-th allowed word ties with the last one fetched, topk has chosen among equals as it liked
+    last = values[:, -1]
+    values, words = _ranked(values, words, excluded, eos, barred)
+    values, words = values[:, :count], words[:, :count]
+    if fetched == vocabulary:
+        return values, words
+    rows = ((values[:, -1] <= last) & (last > -torch.inf)).nonzero().flatten()
+    if len(rows):
+        every = torch.arange(vocabulary, device=words.device).expand(len(rows), -1)
+        some = None if barred is None else barred.index_select(0, rows)
+        exact = _ranked(log_probs.index_select(0, rows), every, excluded, eos, some)
+        values = values.index_copy(0, rows, exact[0][:, :count])
+        words = words.index_copy(0, rows, exact[1][:, :count])
+    return values, words
+
+
+def _ranked(
+    values: Tensor, words: Tensor, excluded: Tensor, eos: int, barred: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """All of them, what is forbidden last with −∞."""
+    words, order = words.sort(dim=1)
+    values = values.gather(1, order)
+    forbidden = torch.isin(words, excluded)
+    if barred is not None:
+        forbidden |= barred[:, None] & (words == eos)
+    values, order = values.masked_fill(forbidden, -torch.inf).sort(dim=1, descending=True, stable=True)
+    return values, words.gather(1, order)
+
+
+def _check_values(values: Tensor) -> None:
+    wrong = ~(values[:, 0] < torch.inf)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise NumericalError(
+            f"the step function gave hypothesis {row} a log-probability of {float(values[row, 0])}; "
+            "a word's is a number or −∞: is the model's training sound?"
+        )
