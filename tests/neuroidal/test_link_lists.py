@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fingerpost.neuroidal import join_link, link
+from fingerpost.errors import InvalidValueError
+from fingerpost.neuroidal import Item, fire, join_link, link
 
 from neuroidal.small import GRAPH, K, items  # isort: skip
 
@@ -34,3 +35,17 @@ def test_a_lower_threshold_at_recall_never_fires_less(relay):
     sizes = [len(both.fire(cue, k_m=k_m, k_a=k_a)) for k_m, k_a in ((11, K), (9, K), (9, K - 2), (7, K - 3))]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
+
+
+def test_an_item_of_a_graph_of_another_size_is_refused_as_a_cue():
+    other = Item([1, 2], 5)
+    one, both = link(GRAPH, A, B, K), join_link(GRAPH, A, B, C, k_m=11, k_a=K)
+    for call in (
+        lambda: fire(GRAPH, other, K),
+        lambda: fire(GRAPH, [A, other], K),
+        lambda: one.fire(other),
+        lambda: link(GRAPH, A, B, K, relay=False).fire(other),
+        lambda: both.fire([A, other]),
+    ):
+        with pytest.raises(InvalidValueError, match="graph of 5 neurons; this graph has 2000"):
+            call()

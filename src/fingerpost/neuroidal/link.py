@@ -232,13 +232,10 @@ def join_link(
       target: What shall fire when both do, or as many.
       k_m: Inputs from A ∪ B that make a neuron of the JOIN fire: 2 k_a, and less for an upper noise margin.
       k_a: Inputs that make relays and the target fire.
-      relay: Whether relays stand between the JOIN and the target, as the papers' LINK has it; without, the JOIN's neurons are
-        the relays.
+      relay: Whether relays stand between the JOIN and the target, as the papers' LINK has it; otherwise the JOIN's neurons do.
       projection: Where synapses into the target lie; see `link`.
       stored: Whether raised synapses are kept.
-      executor: Any of concurrent.futures.
-      progress: Whether to show a bar.
-      tile: Targets counted at a time.
+      executor, progress, tile: See `fire`.
 
     Returns:
       A JoinLink; a list of them for lists.

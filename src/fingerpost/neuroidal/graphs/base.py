@@ -89,6 +89,11 @@ class AbstractGraph(ABC):
           InvalidTypeError: If they aren't integers.
           InvalidValueError: If one lies outside the graph.
         """
+        size = getattr(given, "n", self.n)
+        if size != self.n:
+            raise InvalidValueError(
+                f"{name} is an item of a graph of {size} neurons; this graph has {self.n}"
+            )
         array = np.asarray(getattr(given, "neurons", given))
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise InvalidTypeError(
