@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from fingerpost.attention._search_model import translate_ids
+from fingerpost.attention.alignments import (
+    AlignmentScore,
+    Coverage,
+    alignment_entropy,
+    alignment_error,
+    coverage,
+    monotonicity,
+)
 from fingerpost.attention.batches import Batch, Batches, EncodedPairs, batches, batches_in_order
 from fingerpost.attention.beam import Hypothesis, SearchState, beam_search
 from fingerpost.attention.decoder import Decoder, DecoderState, Encoded
 from fingerpost.attention.encoder import Annotations, Encoder
+from fingerpost.attention.metrics import (
+    AbstractCorpusMetric,
+    Bleu,
+    Chrf,
+    CorpusScore,
+    ExactMatch,
+    LengthBucket,
+    bleu,
+    chrf,
+    corpus_score,
+    exact_match,
+    perplexity,
+    score_by_length,
+)
 from fingerpost.attention.models import AbstractEncoderDecoder, RNNEncoderDecoder, RNNSearch, TokenLosses
 from fingerpost.attention.presets import PAPER, PRESETS, SMALL, Preset
 from fingerpost.attention.scores import AbstractAttention, AdditiveAttention, DotAttention, MultiHeadAttention
@@ -31,20 +53,28 @@ __all__ = [
     "SMALL",
     "UNK",
     "AbstractAttention",
+    "AbstractCorpusMetric",
     "AbstractEncoderDecoder",
     "AbstractSegmenter",
     "AdditiveAttention",
+    "AlignmentScore",
     "Annotations",
     "Batch",
     "Batches",
+    "Bleu",
+    "Chrf",
+    "CorpusScore",
+    "Coverage",
     "Decoder",
     "DecoderState",
     "DotAttention",
     "Encoded",
     "EncodedPairs",
     "Encoder",
+    "ExactMatch",
     "GatedUnit",
     "Hypothesis",
+    "LengthBucket",
     "MultiHeadAttention",
     "ParallelText",
     "Preset",
@@ -57,10 +87,20 @@ __all__ = [
     "Vocabulary",
     "WordSegmenter",
     "WordTokenizer",
+    "alignment_entropy",
+    "alignment_error",
     "batches",
     "batches_in_order",
     "beam_search",
+    "bleu",
     "check_fingerprint",
+    "chrf",
+    "corpus_score",
+    "coverage",
+    "exact_match",
     "load_segmenter",
+    "monotonicity",
+    "perplexity",
+    "score_by_length",
     "translate_ids",
 ]
