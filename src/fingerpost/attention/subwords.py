@@ -190,7 +190,7 @@ def _why(size: int, kind: str, lines: int, message: str) -> str:
         need = reason.partition(" vs ")[2].partition(".")[0]
         return (
             f"{size} subwords are too few: the different characters of this text and the shared ids are {need} already; "
-            f"ask for more than {need}"
+            f"ask for {need} or more"
         )
     if "too high" in reason:
         most = reason.rpartition("<= ")[2].rstrip(".")
