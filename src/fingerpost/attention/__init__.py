@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fingerpost.attention._search_model import translate_ids
+from fingerpost.attention._search_picture import alignment_svg
 from fingerpost.attention.alignments import (
     AlignmentScore,
     Coverage,
@@ -41,14 +42,23 @@ from fingerpost.attention.segmenters import (
 )
 from fingerpost.attention.subwords import Subwords
 from fingerpost.attention.text import ParallelText
+from fingerpost.attention.translator import (
+    ORIGINAL_SEARCH,
+    PAPER_SEARCH,
+    SearchOptions,
+    Translation,
+    Translator,
+)
 from fingerpost.attention.units import GatedUnit
 from fingerpost.attention.vocabulary import BOS, EOS, PAD, UNK, Vocabulary, check_fingerprint
 
 __all__ = [
     "BOS",
     "EOS",
+    "ORIGINAL_SEARCH",
     "PAD",
     "PAPER",
+    "PAPER_SEARCH",
     "PRESETS",
     "SMALL",
     "UNK",
@@ -80,15 +90,19 @@ __all__ = [
     "Preset",
     "RNNEncoderDecoder",
     "RNNSearch",
+    "SearchOptions",
     "SearchState",
     "SpaceTokenizer",
     "Subwords",
     "TokenLosses",
+    "Translation",
+    "Translator",
     "Vocabulary",
     "WordSegmenter",
     "WordTokenizer",
     "alignment_entropy",
     "alignment_error",
+    "alignment_svg",
     "batches",
     "batches_in_order",
     "beam_search",

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from fingerpost.errors import NumericalError
 
+DEPTH = 8
+"""Values of a column: see `_largest`."""
+
 
 def best_words(
     log_probs: Tensor, count: int, excluded: Tensor, eos: int, barred: Tensor | None
@@ -32,9 +35,9 @@ def best_words(
     vocabulary = log_probs.shape[1]
     count = min(count, vocabulary)
     fetched = min(vocabulary, count + len(excluded) + 2)
-    values, words = log_probs.topk(fetched, dim=1)  # NaN counts as the largest, so that it shows here
+    values, words = _largest(log_probs, fetched)  # NaN counts as the largest, so that it shows here
     _check_values(values)
-    # where the count-th allowed word ties with the last one fetched, topk has chosen among equals as it liked
+    # where the count-th allowed word ties with the last one fetched, the choice among equals was topk's
     last = values[:, -1]
     values, words = _ranked(values, words, excluded, eos, barred)
     values, words = values[:, :count], words[:, :count]
@@ -48,6 +51,22 @@ def best_words(
         values = values.index_copy(0, rows, exact[0][:, :count])
         words = words.index_copy(0, rows, exact[1][:, :count])
     return values, words
+
+
+def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As `topk`, in half its time on rows of a vocabulary: the largest are in the `count` columns of largest maxima.
+
+    A column is every `width`-th value: taking maxima across rows of memory is what a processor does fastest.
+    """
+    width = values.shape[1] // DEPTH
+    if width < 4 * count:
+        return values.topk(count, dim=1)
+    columns = values[:, : width * DEPTH].unflatten(1, (DEPTH, width)).amax(1).topk(count, dim=1).indices
+    deep = torch.arange(0, width * DEPTH, width, device=values.device)
+    rest = torch.arange(width * DEPTH, values.shape[1], device=values.device).expand(len(values), -1)
+    where = torch.cat([(columns[:, :, None] + deep).flatten(1), rest], 1)
+    found, order = values.gather(1, where).topk(count, dim=1)
+    return found, where.gather(1, order)
 
 
 def _ranked(

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
         Command("compare", "RUN RUN", "set two runs side by side"),
         Command("sweep", "NAME --over …", "run an experiment at many settings and seeds"),
         Command("audit", "FILE:FUNCTION", "check your own learning signal against the true gradient"),
+        Command("translate", "RUN", "translate lines of text with the model that a run has trained"),
         Command("leakwatch", "SCRIPT …", "run your own script and name the lines that keep memory for ever"),
         Command("lint", "PATH…", "hints at lines that may keep memory, without running anything"),
         Command("bench", "[SYSTEM…]", "time fingerpost beside its peers (from a source checkout)"),
