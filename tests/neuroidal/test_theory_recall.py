@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -90,6 +91,17 @@ def test_in_one_step_what_recall_adds_is_what_the_parts_have_inputs_for():
     ratio = theory.binomial_tail(union, DEGREE / N, K_M) / theory.binomial_tail(union[-1], DEGREE / N, K_M)
     np.testing.assert_allclose(theory.recall_curve(N, DEGREE, R, R, x, x, K_M), ratio, rtol=1e-12)
     assert theory.recall_curve(N, DEGREE, R, R, 1, 1, K_M, recall=K_M - 4) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 16])
+@pytest.mark.parametrize("p", [0.0, 1e-300, 1e-40, 1e-26, 2e-25, 1e-24, 1e-10, 1e-4, 1.0])
+def test_tails_of_rare_synapses_are_right(p, k):
+    with mpmath.workdps(40):
+        exact = float(mpmath.betainc(k, 100_000 - k + 1, 0, mpmath.mpf(p), regularized=True))
+    found = theory.binomial_tail([100_000, 0, 5], p, [k, k, 0])
+    assert found[0] == pytest.approx(exact, rel=1e-10, abs=1e-300)
+    assert found[1:].tolist() == [0, 1]
+    assert theory.binomial_tail(1e-20, 0.5, 1) == 0  # r − k + 1 is 0 in float64
 
 
 @pytest.mark.parametrize("form", theory.FORMS)

@@ -9,6 +9,8 @@ from scipy import special
 from fingerpost.errors import InvalidTypeError, InvalidValueError
 
 Floats = NDArray[np.float64]
+RARE = 1e-20
+"""Expected successes below which the first term, C(r, k) pᵏ, is the whole tail in float64."""
 
 
 def binomial_tail(r: ArrayLike, p: ArrayLike, k: ArrayLike) -> Floats:
@@ -25,10 +27,14 @@ def binomial_tail(r: ArrayLike, p: ArrayLike, k: ArrayLike) -> Floats:
     [0.9453125, 0.0]
     """
     r, p, k = (np.asarray(value, np.float64) for value in (r, p, k))
-    inside = (k > 0) & (r > k - 1)
-    safe_r, safe_k = np.where(inside, r, 1.0), np.where(inside, k, 1.0)
-    tail = special.betainc(safe_k, safe_r - safe_k + 1, p)
-    return np.where(inside, tail, np.where(k > 0, 0.0, 1.0))[()]
+    inside, outside = (k > 0) & (r - k + 1 > 0), k
+    r, k, p = np.where(inside, r, 1.0), np.where(inside, k, 1.0), np.where(inside, p, 0.5)
+    rare = r * p < RARE
+    tail = special.betainc(k, r - k + 1, np.where(rare, 0.5, p))
+    if rare.any():  # betainc of some versions of scipy is NaN there
+        first = special.xlogy(k, p) - np.log(r + 1) - special.betaln(r - k + 1, k + 1)
+        tail = np.where(rare, np.exp(first), tail)
+    return np.where(inside, tail, np.where(outside > 0, 0.0, 1.0))[()]
 
 
 def joint_tail(
