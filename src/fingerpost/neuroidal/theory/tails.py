@@ -27,14 +27,14 @@ def binomial_tail(r: ArrayLike, p: ArrayLike, k: ArrayLike) -> Floats:
     [0.9453125, 0.0]
     """
     r, p, k = (np.asarray(value, np.float64) for value in (r, p, k))
-    inside, outside = (k > 0) & (r - k + 1 > 0), k
+    inside, none = (k > 0) & (r - k + 1 > 0), k <= 0
     r, k, p = np.where(inside, r, 1.0), np.where(inside, k, 1.0), np.where(inside, p, 0.5)
     rare = r * p < RARE
     tail = special.betainc(k, r - k + 1, np.where(rare, 0.5, p))
     if rare.any():  # betainc of some versions of scipy is NaN there
         first = special.xlogy(k, p) - np.log(r + 1) - special.betaln(r - k + 1, k + 1)
         tail = np.where(rare, np.exp(first), tail)
-    return np.where(inside, tail, np.where(outside > 0, 0.0, 1.0))[()]
+    return np.where(inside, tail, np.where(none, 1.0, 0.0))[()]
 
 
 def joint_tail(
