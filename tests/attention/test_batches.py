@@ -1,5 +1,7 @@
 """Batches: every pair once an epoch, the right ids and padding, little of it, and nothing but seed and step decides."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,12 @@ def test_evaluation_reads_the_longest_sources_first_and_says_which_they_are():
     lengths = [len(SOURCE[i]) for i in rows]
     assert lengths == sorted(lengths, reverse=True)
     assert sorted(rows) == list(range(len(PAIRS)))
+
+
+def test_batches_can_be_sent_to_another_process_and_go_on():
+    whole = Batches(PAIRS, tokens=200, seed=5)
+    whole(3)
+    assert same(pickle.loads(pickle.dumps(whole))(60), whole(60))
 
 
 def test_drawing_batches_leaves_the_global_generators_alone():

@@ -1,6 +1,7 @@
 """Scores equal sacrebleu's to the digit, their intervals are paired bootstraps, and lengths are cut where said."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from fingerpost.attention import (
     Bleu,
     Chrf,
     ExactMatch,
+    Subwords,
+    WordTokenizer,
     bleu,
     chrf,
     corpus_score,
@@ -17,7 +20,7 @@ from fingerpost.attention import (
     perplexity,
     score_by_length,
 )
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, MissingExtraError, ShapeError
 
 WORDS = [
     "the",
@@ -161,6 +164,21 @@ def test_buckets_hold_the_sentences_of_their_lengths_and_no_others(metric):
 def test_the_last_bucket_has_no_upper_end_and_differences_are_optional():
     (bucket,) = score_by_length(["a"], ["a"], [99], "exact", resamples=0)
     assert (bucket.label, bucket.longest, bucket.difference) == ("21+", None, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "make"),
+    [
+        ("sacrebleu.metrics.bleu", Bleu),
+        ("sacrebleu.metrics.chrf", Chrf),
+        ("sacremoses", lambda: WordTokenizer("en")),
+        ("sentencepiece", lambda: Subwords.train(["a text"], 9)),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch, module, make):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fingerpost\[text\]'"):
+        make()
 
 
 def test_a_score_prints_its_interval_and_signature():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -166,7 +165,7 @@ class Batches:
         self.pairs, self.size, self.tokens = pairs, size, tokens
         self.sorted_batches, self.seed = sorted_batches, seed
         self._first = [0]  # the step that each epoch begins with, as far as they were counted
-        self._plan = lru_cache(maxsize=2)(self._planned)
+        self._plans: dict[int, list[np.ndarray]] = {}  # of the two epochs asked for last
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step 0, 1, 2, …, over all epochs."""
@@ -197,8 +196,13 @@ class Batches:
         for rows in self._plan(epoch):
             yield self.pairs.batch(rows)
 
+    def _plan(self, epoch: int) -> list[np.ndarray]:
+        """The rows of each batch of an epoch, made once."""
+        if epoch not in self._plans:
+            self._plans = dict([*self._plans.items(), (epoch, self._planned(epoch))][-2:])
+        return self._plans[epoch]
+
     def _planned(self, epoch: int) -> list[np.ndarray]:
-        """The rows of each batch of an epoch."""
         if epoch < 0:
             raise InvalidValueError(f"epoch is {epoch}; it must be at least 0")
         draw = np.random.default_rng((self.seed, epoch))

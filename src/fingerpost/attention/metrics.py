@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,7 +84,7 @@ class Bleu(AbstractCorpusMetric):
                 f"tokenize is {tokenize!r}; expected one of {', '.join(TOKENIZERS)}, which need no other file"
                 f"{did_you_mean(tokenize, TOKENIZERS)}"
             )
-        self._make: Any = lambda: library.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+        self._make: Any = partial(library.BLEU, tokenize=tokenize, lowercase=lowercase, force=True)
         self._metric = self._make()
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -125,7 +126,7 @@ class Chrf(AbstractCorpusMetric):
     def __init__(self, *, lowercase: bool = False) -> None:
         library = require_extra("sacrebleu.metrics.chrf", "text", "chrF")
         self.lowercase = lowercase
-        self._make: Any = lambda: library.CHRF(lowercase=lowercase)
+        self._make: Any = partial(library.CHRF, lowercase=lowercase)
 
     def statistics(self, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
         """n-grams of the hypothesis, of the reference, and in both, for each length, (n, 18)."""
