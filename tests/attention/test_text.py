@@ -147,6 +147,7 @@ def test_a_split_keeps_pairs_with_the_same_source_on_one_side_and_loses_none():
     text = ParallelText(source, [f"t{i}" for i in range(90)])
     rest, held = text.split(0.2, seed=3)
     assert len(held) == 18
+    assert len(text.split(17)[1]) == 15
     assert not set(rest.source) & set(held.source)
     assert sorted(rest.target + held.target) == sorted(text.target)
     assert text.split(18, seed=3)[1] == held != text.split(18, seed=4)[1]
