@@ -202,3 +202,11 @@ def test_conditions_say_what_holds():
 def test_wrong_numbers_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("form", theory.FORMS)
+def test_a_circuit_trained_as_it_is_recalled_is_the_general_case(form):
+    circuit = Circuit(form, K_M - 3, K_A)
+    alone = theory.transfer_curve(N, DEGREE, R, R, circuit)
+    general = theory.transfer_curve(N, DEGREE, R, R, circuit, trained=circuit, items=(R, R))
+    assert alone == pytest.approx(general, rel=1e-12)

@@ -157,7 +157,7 @@ def transfer_curve(
     circuit, noise = checked_circuit(circuit), _noise(noise)
     p, firing = probability(n, degree), union_size(n, a, b)
     if trained is None and not noise.any():
-        return _share(n, p, firing, firing, firing, circuit, circuit)
+        return _share_when_trained(n, p, firing, circuit)
     if items is None:
         raise InvalidValueError(
             "items is needed with trained or noise: the sizes of A and B in training, as (2134, 2134)"
@@ -168,6 +168,16 @@ def transfer_curve(
             f"circuit is a {circuit.form} and was trained as a {trained.form}; only thresholds may differ"
         )
     return _share(n, p, union_size(n, *items), firing + noise, firing, trained, circuit)
+
+
+def _share_when_trained(n: int, p: float, firing: ArrayLike, circuit: Circuit) -> Floats:
+    """`_share` for the very set that C was trained on: whatever fires did so before, so one threshold decides at each step."""
+    if circuit.form == "link":
+        return binomial_tail(firing, p, circuit.k_a)
+    sizes, weights = random_size(n, binomial_tail(firing, p, circuit.k_m), _NODES)
+    if circuit.form == "via-join":
+        return binomial_tail(sizes, p, circuit.k_a) @ weights
+    return binomial_tail(n, p * binomial_tail(sizes, p, circuit.k_a), circuit.k_a) @ weights
 
 
 def _share(
