@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fingerpost import (
+        attention,
         audit,
         credit,
         distributions,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "attention",
     "audit",
     "credit",
     "distributions",
