@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from attention.models import KINDS, batch, build
 from attention.searches import Tables, by_loops, enumerate_all, score
 from fingerpost.attention import BOS, EOS, PAD, UNK, RNNSearch, beam_search, translate_ids
+from fingerpost.attention._search_model import _Beams
 from fingerpost.attention._search_words import best_words
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
 
@@ -279,7 +280,34 @@ def test_the_best_words_are_those_of_a_stable_sort(seed, rows, vocabulary, count
     assert torch.equal(words[real], order[:, :count][real])
 
 
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("vocabulary", [480, 601, 1007])
+def test_the_best_words_of_large_vocabularies_are_those_of_a_stable_sort(vocabulary, ties):
+    generator = torch.Generator().manual_seed(vocabulary)
+    values = -torch.rand(200, vocabulary, generator=generator, dtype=torch.float64)
+    if ties:
+        values = (40 * values).round()
+    values[:50, -3:] += 0.9  # the columns that no block holds
+    excluded = torch.tensor([0, 7, vocabulary - 1])
+    found, words = best_words(values, 5, excluded, 3, None)
+    exact = values.index_fill(1, excluded, -torch.inf)
+    wanted, order = exact.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(found, wanted[:, :5])
+    assert torch.equal(words, order[:, :5])
+
+
 # models
+
+
+def test_as_many_hypotheses_of_other_sentences_have_those_sentences_before_them():
+    model, (source, _) = build("search-before-current-both"), batch()
+    encoded = model.encode(source)
+    beams = _Beams(encoded, torch.arange(4), encoded.initial)
+    same_rows, others = beams.select(torch.arange(4)), beams.select(torch.tensor([0, 0, 1, 3]))
+    assert same_rows.encoded is encoded
+    assert torch.equal(others.encoded.states, encoded.states[[0, 0, 1, 3]])
+    assert torch.equal(others.state.hidden, encoded.initial.hidden[[0, 0, 1, 3]])
+    assert others.sentence.tolist() == [0, 0, 1, 3]
 
 
 @pytest.mark.parametrize("shrink", [True, False])

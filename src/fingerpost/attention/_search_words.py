@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fingerpost.errors import NumericalError
 
-DEPTH = 8
+DEPTH = 12
 """Values of a column: see `_largest`."""
 
 

@@ -78,7 +78,7 @@ def beam_search(
     Every step, the continuations of a sentence's hypotheses by one word are ordered by their sum of log-probabilities.
 
     - ``shrink=True``: the s best are kept; those that end are taken out, and s shrinks by one for each, until it is zero.
-      Section 4.1 of Cho et al. (2014), On the properties of neural machine translation, https://arxiv.org/abs/1409.1259.
+      Cho et al. (2014), On the properties of neural machine translation, https://arxiv.org/abs/1409.1259, on beam search.
       An output costs a place, so that what has not ended is searched ever more narrowly.
     - ``shrink=False``: the usual beam. An output is a hypothesis that ends among the `width` best, but it takes no place: the
       `width` best that have not ended go on, as long as they are above the `width`-th best output.
@@ -86,11 +86,13 @@ def beam_search(
     Both stop at `max_length`. ``width=1`` is greedy. Equal sums are ordered by hypothesis, then by word, so that a result
     does not depend on what else is in the batch. A wider beam need not find a better output: other beginnings may push out
     the one that the narrow beam went on with. With ``shrink=False`` it is never worse where a word's log-probability
-    depends on its place alone; with either rule the best output is found once the beam holds all beginnings.
+    depends on its place alone; with either rule the best output is found once the beam has room for everything.
 
     The code of Bahdanau, Cho and Bengio (2014) has options that the paper does not mention, off here by default: a
     minimum length of |x|/2, a maximum of 3|x|, division by the length, and a second try with unknown words allowed
     (https://github.com/lisa-groundhog/GroundHog, experiments/nmt/sample.py).
+
+    Nothing is recorded for autograd.
 
     Args:
       step: From a state and the last words (N,) of N hypotheses to log-probabilities (N, V), the state to go on from, and
