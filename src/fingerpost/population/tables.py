@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fingerpost._delimited import read_cells
 from fingerpost.errors import InvalidValueError, did_you_mean
 
-DELIMITERS = (",", ";", "\t", "|")
 LABELS = {"trial", "trials", "index", "id"}  # columns that number the trials, and are no neurons
 
 
@@ -134,7 +132,7 @@ def _numbers(file: Path, array: Any, name: str) -> np.ndarray:
 
 
 def _text(file: Path, stimulus: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    header, rows = _rows(file)
+    header, rows = read_cells(file, "trial")
     for name in stimulus:
         if name not in header:
             raise InvalidValueError(
@@ -151,29 +149,6 @@ def _text(file: Path, stimulus: list[str]) -> tuple[np.ndarray, np.ndarray, list
         shown[:, 0].copy() if len(stimulus) == 1 else shown,
         names,
     )
-
-
-def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"{file} is not text in UTF-8: {error}; save it as CSV in UTF-8") from None
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first.count)
-    read = csv.reader(io.StringIO(text), delimiter=delimiter)
-    rows = [[cell.strip() for cell in row] for row in read if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
-        raise InvalidValueError(f"{file} holds no rows below a header")
-    header, rows = rows[0], rows[1:]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InvalidValueError(f"{file} has two columns called {twice[0]!r}; give each a name of its own")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise InvalidValueError(
-                f"{file}: trial {number} has {len(row)} cells and the header {len(header)} (separated by {delimiter!r})"
-            )
-    return header, rows
 
 
 def _column(file: Path, header: list[str], rows: list[list[str]], name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fingerpost._arrays import check_finite, numbers
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 
 
@@ -20,7 +21,7 @@ def checked_rows(X: Any, name: str = "X") -> np.ndarray:
     """X as float64 of shape (n, d), n and d at least 1, all finite."""
     if hasattr(X, "toarray"):
         raise InvalidTypeError(f"{name} is a sparse matrix; a kernel needs a dense one: {name}.toarray()")
-    array = _numbers(X, name)
+    array = numbers(X, name)
     if array.ndim != 2:
         raise InvalidValueError(
             f"{name} has shape {array.shape}. Expected 2D array (n, d), one sample a row. "
@@ -32,7 +33,7 @@ def checked_rows(X: Any, name: str = "X") -> np.ndarray:
         raise InvalidValueError(
             f"{name} has no sample: 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
         )
-    _check_finite(array, name)
+    check_finite(array, name)
     return array
 
 
@@ -40,36 +41,10 @@ def checked_labels(y: Any, points: int) -> np.ndarray:
     """Labels as float64 of shape (n,) or (n, o)."""
     if y is None:
         raise InvalidValueError("KernelRegressor requires y to be passed, but the target y is None")
-    array = _numbers(y, "y")
+    array = numbers(y, "y")
     if array.ndim not in (1, 2) or array.shape[-1] == 0:
         raise ShapeError(f"y has shape {array.shape}; expected (n,) or (n, o)")
     if len(array) != points:
         raise ShapeError(f"y has {len(array)} rows and X has {points}; they must be as many")
-    _check_finite(array, "y")
+    check_finite(array, "y")
     return array
-
-
-def _numbers(value: Any, name: str) -> np.ndarray:
-    array = np.asarray(value)
-    if np.iscomplexobj(array):
-        raise InvalidValueError(
-            f"{name} is complex. Complex data not supported: give real and imaginary columns"
-        )
-    try:
-        return array.astype(np.float64)
-    except (ValueError, TypeError) as error:
-        kind = InvalidTypeError if isinstance(error, TypeError) else InvalidValueError
-        raise kind(
-            f"{name} holds what is no number ({error}; argument must be a string or a number); code it as numbers"
-        ) from error
-
-
-def _check_finite(array: np.ndarray, name: str) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        place = np.argwhere(bad)[0].tolist()
-        where = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
-        raise InvalidValueError(
-            f"{name} has {int(bad.sum())} entries that are NaN or infinity (inf), first in {where}, counted from 0; "
-            "drop or impute them first"
-        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from fingerpost._delimited import read_cells
 from fingerpost.errors import InvalidValueError, did_you_mean
 from fingerpost.td._checks import OutcomeSequence
 
-_DELIMITERS = (",", ";", "\t", "|")
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "?"}
 
 
@@ -73,7 +71,7 @@ def read_sequences(
     (('pressure',), ('a', 'b'), [[1012.0], [1003.0]])
     """
     file = Path(path).expanduser()
-    header, rows = _rows(file)
+    header, rows = read_cells(file)
     known = [sequence, outcome] + ([] if reward is None else [reward])
     names = [name for name in header if name not in known] if features is None else list(features)
     for name in [*known, *names]:
@@ -97,34 +95,6 @@ def read_sequences(
         for name, chosen in groups.items()
     ]
     return SequenceTable(tuple(names), tuple(groups), sequences)
-
-
-def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
-    if not file.is_file():
-        raise InvalidValueError(f"there is no file {str(file)!r}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"{file} is not text in UTF-8: {error}; save it as CSV in UTF-8") from None
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first.count)
-    try:
-        read = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    except csv.Error as error:
-        raise InvalidValueError(f"{file} is no CSV file: {error}") from None
-    rows = [[cell.strip() for cell in row] for row in read if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
-        raise InvalidValueError(f"{file} holds no rows below a header")
-    header, rows = rows[0], rows[1:]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InvalidValueError(f"{file} has two columns called {twice[0]!r}; give each a name of its own")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise InvalidValueError(
-                f"{file}: row {number} has {len(row)} cells and the header {len(header)} (separated by {delimiter!r})"
-            )
-    return header, rows
 
 
 def _groups(file: Path, header: list[str], rows: list[list[str]], name: str) -> dict[str, list[int]]:
