@@ -145,15 +145,17 @@ def _stability(
             note=f"{worst.label}; {note}",
         )
     )
-    told = [(noisy(config), "composition-first", "first item is restored")]
+    told = [(noisy(config), "composition-first", "noise in the first item is restored")]
     if config.partners:
-        told.append((f"every {min(config.partners):g}", "composition-every", "every item never adds up"))
+        told.append(
+            (f"every {min(config.partners):g}", "composition-every", "noise in every item never adds up")
+        )
     for name, called, words in told:
         mean, interval = summary([float(curve.min()) for curve in signal(chains, lowered, name)])
         run.claim(
             Claim(
                 name=called,
-                statement=f"With lowered thresholds noise in the {words}.",
+                statement=f"With lowered thresholds {words}.",
                 source=f"{SOURCE}: unlimited composition",
                 expected="≥ 0.95",
                 measured=mean,
@@ -337,7 +339,7 @@ def _any_thresholds(config: Config, run: Run) -> None:
     }
     for form, called, words in (
         ("join-link", "join-link-any", "JOIN-LINK"),
-        ("via-join", "via-join-any", "with JOIN's neurons as relays, JOIN-LINK"),
+        ("via-join", "via-join-any", "JOIN-LINK with the JOIN's neurons as relays"),
     ):
         run.claim(
             Claim(
