@@ -1,4 +1,4 @@
-"""Times training of RNNsearch: tokens a second against a loop of cells, a public toolkit, and the matrix products alone.
+"""Times RNNsearch: training against a loop of cells, a public toolkit and the matrix products alone; search against loops.
 
 python benchmarks/attention.py [--quick] [--only PART]: writes benchmarks/results/attention.json and prints a table; with
 --only it prints alone. The peer is listed in benchmarks/requirements-attention.txt; without it, its column is empty.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from _attention_cells import CellLoop
+from _attention_decoding import decoding
 from _attention_peers import joey
 from _interleave import environment, interleave, medians, ratio_interval
 from fingerpost._table import Table
@@ -181,12 +182,12 @@ def table(rows: list[Row]) -> Table:
     columns = ("system", "case", "ours", "base", "ratio", "unit", "peer", "floor", "target", "holds", "note")
     caption = (
         "Target words a second, loss, gradient, clipping and fused Adam together, CPU time, one thread; ratio, peer and floor "
-        "over the base. The floor is the products by weights alone, each for a whole batch at once."
+        "over the base. For beam search: sentences a second. The floor is the products by weights alone, each for a whole batch at once."
     )
     return Table(columns, [[row[column] for column in columns] for row in rows], "Attention", caption)
 
 
-PARTS: dict[str, Callable[[bool], list[Row]]] = {"training": training}
+PARTS: dict[str, Callable[[bool], list[Row]]] = {"training": training, "decoding": decoding}
 
 if __name__ == "__main__":
     main()
