@@ -182,7 +182,8 @@ def table(rows: list[Row]) -> Table:
     columns = ("system", "case", "ours", "base", "ratio", "unit", "peer", "floor", "target", "holds", "note")
     caption = (
         "Target words a second, loss, gradient, clipping and fused Adam together, CPU time, one thread; ratio, peer and floor "
-        "over the base. For beam search: sentences a second. The floor is the products by weights alone, each for a whole batch at once."
+        "over the base; for beam search sentences a second. "
+        "The floor is the products by weights alone, each for a whole batch at once."
     )
     return Table(columns, [[row[column] for column in columns] for row in rows], "Attention", caption)
 
