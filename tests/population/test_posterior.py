@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.population import Posterior, combine_posteriors, product_grid
+from fingerpost.population.posterior import onto_circle
 from population.problems import CIRCLE, F64, GRID, generator, line
 
 
@@ -183,3 +184,12 @@ def test_picking_trials_keeps_them_on_unequal_steps() -> None:
 def test_bad_posteriors_are_refused_by_name(make: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("value", [-1e-18, -1e-14, 180.0, 179.99999999999997, 360.0, -180.0])
+@pytest.mark.parametrize("start", [0.0, 30.0, -90.0])
+def test_a_place_on_a_circle_is_never_its_end(value: float, start: float) -> None:
+    home = float(onto_circle(torch.tensor(value, dtype=F64), start, 180.0))
+    assert start <= home < start + 180
+    gap = (home - value + 90) % 180 - 90
+    assert abs(gap) < 1e-12

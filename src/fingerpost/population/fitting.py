@@ -121,7 +121,7 @@ def _binned(
     """Bin of each trial, a centre for each bin, and the ends of the range on a line."""
     if period is not None:
         period = number(period, "period", 0)
-        stimuli = stimuli % period
+        stimuli = stimuli % period % period  # just below 0 the first rounds up to the period
     if bins == "values":
         centre, label = stimuli.unique(return_inverse=True)
         ends = None

@@ -266,8 +266,7 @@ class Posterior:
         period = self.period[axis]
         if period is None:
             return value
-        start = self._axis(axis).amin()
-        return start + torch.remainder(value - start, period)
+        return onto_circle(value, self._axis(axis).amin(), period)
 
     def _gaps(self) -> list[Tensor]:
         return [
@@ -339,6 +338,12 @@ def product_grid(*axes: Any) -> Tensor:
     if not lines:
         raise ShapeError("product_grid has no axes; expected at least one")
     return torch.stack(torch.meshgrid(*lines, indexing="ij"), -1).reshape(-1, len(lines))
+
+
+def onto_circle(value: Tensor, start: Any, period: float) -> Tensor:
+    """The values within [start, start + period); a remainder alone rounds up to the period just below 0."""
+    home = start + torch.remainder(value - start, period)
+    return torch.where(home >= start + period, home - period, home)
 
 
 def _wrapped(gap: Tensor, period: float | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fingerpost.errors import FingerpostError, InvalidValueError, ShapeError
-from fingerpost.population.posterior import Posterior
+from fingerpost.population.posterior import Posterior, onto_circle
 
 CACHE = 2**18  # exponentials that are held at a time
 WORTH = 0.8  # a kernel of lower rank is used if it takes less than this of the products
@@ -206,7 +206,7 @@ class _Circle(_Line):
         total, cosine, sine = sums[:, 0].sum(0), sums[:, 3].sum(0), sums[:, 4].sum(0)
         period, origin = float(self.period or 0), self.grid[0]
         mean = torch.atan2(sine, cosine) * (period / (2 * math.pi))
-        mean = origin + torch.remainder(mean - origin, period)
+        mean = onto_circle(mean, origin, period)
         gap = _wrapped(self.middles[:, None] - mean, period)
         parts = torch.addcmul(2 * self.half * sums[:, 1], gap, sums[:, 0]).mul_(gap)
         parts.add_(sums[:, 2], alpha=self.half**2)
