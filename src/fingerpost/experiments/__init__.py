@@ -280,14 +280,14 @@ EXPERIMENTS: dict[str, Entry] = {
             "td-equals-supervised",
             "fingerpost.experiments.td_equals_supervised",
             "Where TD(1) is supervised learning",
-            "The identity at λ = 1 audited for linear predictors and networks, and by how much λ < 1 and online changes break it.",
+            "The identity at λ = 1, audited for linear predictors and networks; how far λ < 1 and online changes break it.",
             ("td",),
         ),
         Entry(
             "td",
             "fingerpost.experiments.td",
             "Your own sequences, predicted",
-            "Outcomes of your own sequences (--data) by TD(λ), Widrow–Hoff and regression: held-out error, calibration, over time.",
+            "Outcomes of your own sequences (--data) by TD(λ), Widrow–Hoff and regression: held-out error, calibration.",
             ("td",),
         ),
     )
