@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
 from fingerpost.errors import ConfigError
-from fingerpost.lab import Run, derive_seed, train
+from fingerpost.lab import Run, RunFolder, derive_seed, train
 
 torch = lazy_import("torch")
 attention = lazy_import("fingerpost.attention")
@@ -23,6 +26,8 @@ MODELS = {
 """RNNsearch; the same with one context, attention the only difference; and the paper's RNNencdec."""
 CHUNK = 100
 """Sentences that are measured at once."""
+SAME = ("embedding", "hidden", "dropout", "epochs", "batch_size", "rate")
+"""Settings that a model from another run must have been trained with."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Recipe:
     beam: int
     device: str
     bidirectional: bool = True
+    reuse: str = ""
 
 
 def recipe_of(config: Any) -> Recipe:
@@ -109,20 +115,57 @@ def trained(
 ) -> tuple[Any, Any]:
     """Trains one model, once in the run's life; its translator stands in the run's folder.
 
+    With `reuse`, runs of the same experiment separated by commas, a model that one of them trained is taken from it: a
+    cluster trains each seed in a job of its own, and one run more shows them together.
+
     Returns:
       The translator, and facts: ``curve`` as [epoch, held-out perplexity] pairs, ``updates``, ``words`` (target words a
-      second of CPU time), ``cpu_seconds``, ``parameters``.
+      second of CPU time), ``cpu_seconds``, ``parameters``, ``pairs``, ``device``.
+
+    Raises:
+      ConfigError: If what would be taken was trained otherwise.
     """
     name = f"{prefix}{kind}-{seed}"
-    folder = run.directory / name
 
     def work() -> dict[str, Any]:
-        return _train(kind, corpus, recipe, seed, run, name)
+        taken = _taken(name, corpus, recipe, run)
+        return taken or _train(kind, corpus, recipe, seed, run, name)
 
     facts = run.once(name, work)
-    translator = attention.Translator.load(folder)
+    translator = attention.Translator.load(run.directory / name)
     translator.model.to(recipe.device).eval()
     return translator, facts
+
+
+def _taken(name: str, corpus: Corpus, recipe: Recipe, run: Run) -> dict[str, Any] | None:
+    """Copies a model that another run trained, and gives its facts; None if no run has it."""
+    for given in filter(None, map(str.strip, recipe.reuse.split(","))):
+        other = RunFolder(Path(given).expanduser())
+        stage = other.directory / "stages" / f"{name}.json"
+        if stage.is_file():
+            facts = json.loads(stage.read_text())["result"]
+            _check_taken(name, corpus, recipe, other, facts)
+            shutil.copytree(other.directory / name, run.directory / name, dirs_exist_ok=True)
+            return facts
+    return None
+
+
+def _check_taken(name: str, corpus: Corpus, recipe: Recipe, other: RunFolder, facts: dict[str, Any]) -> None:
+    loaded = attention.Translator.load(other.directory / name)
+    theirs = {key: other.manifest["config"].get(key) for key in SAME}
+    sides = loaded.source_segmenter, loaded.target_segmenter
+    theirs |= {"pairs": facts["pairs"], "words": [side.fingerprint for side in sides]}
+    ours = {key: getattr(recipe, key) for key in SAME}
+    ours |= {
+        "pairs": len(corpus.train),
+        "words": [side.fingerprint for side in (corpus.source, corpus.target)],
+    }
+    for key, value in ours.items():
+        if theirs[key] != value:
+            raise ConfigError(
+                f"reuse: {other.directory} trained {name} with {key} = {theirs[key]!r}, and this run has {value!r}; name runs "
+                "of the same settings and text"
+            )
 
 
 def _train(kind: str, corpus: Corpus, recipe: Recipe, seed: int, run: Run, name: str) -> dict[str, Any]:
@@ -157,6 +200,8 @@ def _train(kind: str, corpus: Corpus, recipe: Recipe, seed: int, run: Run, name:
         "cpu_seconds": watch.seconds,
         "words": words / watch.seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "pairs": len(pairs),
+        "device": recipe.device,
     }
 
 
