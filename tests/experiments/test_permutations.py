@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fingerpost.errors import InvalidValueError
-from fingerpost.experiments._permutations import KINDS, ORDERS, SPECIAL, task
+from fingerpost.experiments._permutations import KINDS, ORDERS, SPECIAL, segmenter_of, task, text_of
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,6 +47,14 @@ def test_the_same_seed_draws_the_same_sentences_and_lengths_span_the_range() -> 
     assert one == same
     assert one.source != other.source
     assert {len(source) - 1 for source in one.source} == {2, 3, 4, 5}
+
+
+def test_the_text_of_a_task_has_its_ids() -> None:
+    made = task("random", 20, (3, 9), 30, seed=0)
+    text, segmenter = text_of(made), segmenter_of(made)
+    assert segmenter.size == made.size
+    assert [segmenter.encode(line) for line in text.source] == made.source
+    assert [segmenter.encode(line) for line in text.target] == made.target
 
 
 @pytest.mark.parametrize(

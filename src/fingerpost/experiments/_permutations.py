@@ -112,6 +112,26 @@ def task(
     return made
 
 
+def names_of(size: int) -> list[str]:
+    """What the words of a task of `size` ids are written as: a, b, …, and w26, w27, … where letters run out."""
+    return [chr(97 + k) if k < 26 else f"w{k}" for k in range(size - SPECIAL)]
+
+
+def text_of(made: Task) -> Any:
+    """The pairs as a `ParallelText`; `segmenter_of` gives back their ids."""
+    names = names_of(made.size)
+    sides = [
+        [" ".join(names[word - SPECIAL] for word in ids[:-1]) for ids in side]
+        for side in (made.source, made.target)
+    ]
+    return attention.ParallelText(*map(tuple, sides))
+
+
+def segmenter_of(made: Task) -> Any:
+    """The segmenter of either side: a word's id is the task's."""
+    return attention.WordSegmenter(attention.Vocabulary(names_of(made.size)))
+
+
 def _check(kind: str, count: int, lengths: tuple[int, int], words: int, distinct: bool) -> None:
     if kind not in KINDS:
         raise InvalidValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
