@@ -290,6 +290,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "Outcomes of your own sequences (--data) by TD(λ), Widrow–Hoff and regression: held-out error, calibration.",
             ("td",),
         ),
+        Entry(
+            "attention-translation",
+            "fingerpost.experiments.attention_translation",
+            "Translation of your own parallel text",
+            "Attention beside models with one context, on files that you give: BLEU by length, gaps, alignment maps.",
+            ("attention",),
+        ),
     )
 }
 
