@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fingerpost.attention.beam import Hypothesis, Limit, beam_search
-from fingerpost.attention.decoder import DecoderState, Encoded
+from fingerpost.attention._search_decoder import SearchDecoder
+from fingerpost.attention.beam import Hypothesis, Limit, Step, beam_search
+from fingerpost.attention.decoder import Decoder, DecoderState, Encoded
 from fingerpost.attention.models import AbstractEncoderDecoder
 from fingerpost.attention.vocabulary import BOS, PAD, UNK
 
@@ -64,27 +65,34 @@ def translate_ids(
     >>> len(found), found[0].alignment.shape[1], 1 in found[0].ids
     (3, 4, False)
     """
+    with torch.no_grad(), _evaluating(model):
+        encoded = model.encode(source)
+        lengths = encoded.mask.sum(1).tolist()
+        limit = [2 * length + 20 for length in lengths] if max_length is None else max_length
+        settings = {"width": width, "max_length": limit, "exclude": exclude, "device": source.device}
+        if _as_written(model):
+            step = SearchDecoder(model.decoder, encoded)
+            found = beam_search(step, step.start, len(source), logits=True, **settings, **options)
+        else:
+            found = beam_search(*_stepwise(model, encoded), len(source), **settings, **options)
+    return [[_trimmed(one, length) for one in those] for those, length in zip(found, lengths)]
+
+
+def _as_written(model: AbstractEncoderDecoder) -> bool:
+    """Whether a search may take its own way through the decoder: autocast and other steps than the decoder's have theirs."""
+    plain = type(model).step is AbstractEncoderDecoder.step and type(model.decoder).step is Decoder.step
+    return plain and not torch.is_autocast_enabled(model.decoder.output.weight.device.type)
+
+
+def _stepwise(model: AbstractEncoderDecoder, encoded: Encoded) -> tuple[Step[_Beams], _Beams]:
+    """The step function that is `model.step`, and where it begins."""
 
     def step(beams: _Beams, previous: Tensor) -> tuple[Tensor, _Beams, Tensor | None]:
         log_probs, state, weights = model.step(beams.encoded, beams.state, previous)
         return log_probs, _Beams(beams.encoded, beams.sentence, state), weights
 
-    with torch.no_grad(), _evaluating(model):
-        encoded = model.encode(source)
-        lengths = encoded.mask.sum(1).tolist()
-        limit = [2 * length + 20 for length in lengths] if max_length is None else max_length
-        sentence = torch.arange(len(source), device=source.device)
-        found = beam_search(
-            step,
-            _Beams(encoded, sentence, encoded.initial),
-            len(source),
-            width=width,
-            max_length=limit,
-            exclude=exclude,
-            device=source.device,
-            **options,
-        )
-    return [[_trimmed(one, length) for one in those] for those, length in zip(found, lengths)]
+    sentence = torch.arange(len(encoded), device=encoded.states.device)
+    return step, _Beams(encoded, sentence, encoded.initial)
 
 
 def _trimmed(found: Hypothesis, length: int) -> Hypothesis:

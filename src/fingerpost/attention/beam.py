@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -54,6 +54,7 @@ class _Rules:
     bos: int
     shrink: bool
     exclude: tuple[int, ...]
+    logits: bool
 
 
 @torch.no_grad()
@@ -71,6 +72,7 @@ def beam_search(
     normalize: Literal[False, "length"] = False,
     minimum_length: Limit | None = None,
     retry: bool | Collection[int] = False,
+    logits: bool = False,
     device: torch.device | str | None = None,
 ) -> list[list[Hypothesis]]:
     r"""Looks for the outputs y of largest $\sum_i \log p(y_i \mid y_1 \dots y_{i-1})$ among few hypotheses of each sentence.
@@ -110,6 +112,8 @@ def beam_search(
       minimum_length: Words before the end, at least: a number, or one for each sentence.
       retry: Whether a sentence without a complete output is searched again with the words of `exclude` allowed; or those
         that then are.
+      logits: Whether `step` gives logits, whose log-softmax is meant; it is taken of the words that are chosen alone, which is
+        faster than to give it of all.
       device: Where the hypotheses' words are made; None takes torch's default.
 
     Returns:
@@ -145,12 +149,12 @@ def beam_search(
                 f"sentence {i} has minimum_length {low} and max_length {high}; the end counts too: "
                 "expected a maximum that is larger"
             )
-    rules = _Rules(width, eos, bos, shrink, tuple(sorted(set(exclude))))
+    rules = _Rules(width, eos, bos, shrink, tuple(sorted(set(exclude))), logits)
     found = _Search(step, initial_state, longest, least, rules, device).run()
     again = [i for i, those in enumerate(found) if not any(one.complete for one in those)]
     if retry and again:
         allowed = set(exclude if retry is True else retry)
-        rules = _Rules(width, eos, bos, shrink, tuple(sorted(set(exclude) - allowed)))
+        rules = replace(rules, exclude=tuple(sorted(set(exclude) - allowed)))
         state = initial_state.select(torch.tensor(again, device=device))
         high, low = [longest[i] for i in again], [least[i] for i in again]
         for i, those in zip(again, _Search(step, state, high, low, rules, device).run()):
@@ -213,9 +217,9 @@ class _Search:
         return found
 
     def _step(self, length: int) -> None:
-        log_probs, state, weights = self.advance(self.state, self.previous)
-        self._check(log_probs, weights)
-        scores, rows, words = self._candidates(log_probs, length)
+        scored, state, weights = self.advance(self.state, self.previous)
+        self._check(scored, weights)
+        scores, rows, words = self._candidates(scored, length)
         ended, going = self._divide(scores, words)
         self._leave(ended, scores, rows, words, complete=True)
         if length >= int(self.longest.min()):
@@ -228,7 +232,7 @@ class _Search:
         if len(kept):
             self.state = state.select(kept)
 
-    def _candidates(self, log_probs: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, scored: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """The best continuations of each sentence, best first: Σ log p, the row that each continues, its word; (B, C)."""
         rules = self.rules
         barred = None
@@ -236,7 +240,7 @@ class _Search:
             barred = self.least.index_select(0, self.sentence) >= length
         # those that end take no place of the usual beam, so that a hypothesis may have to fill it besides its own end
         wanted = rules.width if rules.shrink else rules.width + 1
-        values, words = best_words(log_probs, wanted, self.excluded, rules.eos, barred)
+        values, words = best_words(scored, wanted, self.excluded, rules.eos, barred, logits=rules.logits)
         sums = self.score[:, None] + values
         counts = torch.bincount(self.sentence, minlength=self.batch)
         starts = counts.cumsum(0) - counts

@@ -210,7 +210,7 @@ class Decoder(nn.Module):
         unit, attention, hidden = self.unit, self.attention, encoded.initial.hidden
         if attention is None:
             return *scan_packed(gates, packing.slices, hidden, unit.recurrent, unit.inner_bias), None, None
-        if not isinstance(attention, AdditiveAttention):
+        if not isinstance(attention, AdditiveAttention) or _changed(attention):
             return self._recorded(encoded, gates, packing)
         assert encoded.keys is not None
         assert unit.context is not None
@@ -255,3 +255,9 @@ class Decoder(nn.Module):
 
     def _thin(self, x: Tensor) -> Tensor:
         return thin(x, self.dropout) if self.training and self.dropout else x
+
+
+def _changed(attention: AdditiveAttention) -> bool:
+    """Whether it is of a class that scores or averages by a rule of its own."""
+    kind = type(attention)
+    return kind.score is not AdditiveAttention.score or kind.attend is not AdditiveAttention.attend
