@@ -297,6 +297,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "Attention beside models with one context, on files that you give: BLEU by length, gaps, alignment maps.",
             ("attention",),
         ),
+        Entry(
+            "attention-signal",
+            "fingerpost.experiments.attention_signal",
+            "Why attention works: the gradient's way to a word",
+            "How much gradient a target word sends to each source word, by distance and length; the pass by hand, audited.",
+            ("attention",),
+        ),
     )
 }
 

@@ -1,0 +1,119 @@
+"""How much gradient each target word sends to each source word, and how it falls with distance and with length."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from fingerpost._lazy import lazy_import
+
+torch = lazy_import("torch")
+
+TINY = 1e-300
+LEAST = 1e-15
+"""Smallest 1 − p that float64 can tell from 0."""
+STATES = ("start", "trained")
+
+
+def in_double(model: Any) -> Any:
+    """A copy on the processor in float64, with dropout off: gradients fall below what float32 holds."""
+    return copy.deepcopy(model).cpu().double().eval()
+
+
+def norms(model: Any, source: Any, target: Any) -> tuple[Any, Any]:
+    """‖∂ log p(y_i)/∂x_j‖ by the embeddings x_j of source words.
+
+    Sentences of a batch have nothing to do with each other, so that one pass back for word i of all of them gives each its
+    own gradient. A word that the model is sure of has hardly any gradient left, whatever source word it looks at: the
+    gradient of its log-odds, log p/(1 − p), is the same over 1 − p and keeps its size.
+
+    Args:
+      model: A model.
+      source: Ids (B, S), all of one length.
+      target: Ids (B, T), all of one length.
+
+    Returns:
+      The norms for log p, (B, T, S); and 1 − p of each word, (B, T).
+    """
+    embeddings = model.encoder.embedding(source).detach().requires_grad_()
+    logs = model.log_probs(source, target, source_embeddings=embeddings)
+    rows = [
+        torch.autograd.grad(logs[:, i].sum(), embeddings, retain_graph=True)[0].norm(dim=-1)
+        for i in range(target.shape[1])
+    ]
+    return torch.stack(rows, 1), -torch.expm1(logs.detach())
+
+
+def steps_to_context(kind: str, words: int) -> Any:
+    """Fewest steps of an encoder's unit between each source word and what every target word reads, (words,).
+
+    The end of a sentence is one more word. The fixed context is →h of the end, and ←h of the first word beside it if the
+    encoder reads back too; it enters every output, so that no step of the decoder is added. With attention each annotation
+    is read itself: None, as there are no steps.
+    """
+    onward = words - torch.arange(words)
+    if kind == "search":
+        return None
+    return onward if kind == "encdec" else torch.minimum(onward, torch.arange(words))
+
+
+def slope(values: Any, x: Any, within: int) -> float:
+    """Least squares slope of values (B, T, S) on x (T, S), with a level of its own for each row (−1) or column (−2)."""
+    x = x.to(values.dtype)
+    x = x - x.mean(within, keepdim=True)
+    centred = values - values.mean(within, keepdim=True)
+    return float((centred * x).sum((1, 2)).mean() / x.square().sum())
+
+
+def curve(values: Any, distance: Any, size: int) -> list[float]:
+    """Means of values (B, T, S) over all pairs at distance 0, 1, …, size − 1 (T, S)."""
+    flat, at = values.mean(0).flatten(), distance.flatten()
+    total = torch.zeros(size, dtype=flat.dtype).index_add_(0, at, flat)
+    return (total / torch.bincount(at, minlength=size).clamp_min(1)).tolist()
+
+
+def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
+    """What arrives, over sentences of one length n in one order; ends of sentences enter the map and the share alone.
+
+    Returns:
+      ``true``: mean log-norm at the true source word, of the log-odds; ``raw``: the same of log p; ``all``: mean log-norm of
+      the whole gradient by all source words; ``share``: mean share of the true word in its squared norm; ``slopes`` of the
+      log-norm: ``path`` on `steps_to_context` (None with attention), ``end`` on words to the end, ``apart`` on words from the
+      true one, all three within a target word, and ``decoder`` on the target word's place within a source word; ``by_end``
+      and ``by_apart``: mean log-norms by these distances, from 1 and from 0; ``map``: mean log share of the squared norm,
+      (n + 1, n + 1).
+    """
+    source, target, alignment = (torch.tensor(rows) for rows in (made.source, made.target, made.alignment))
+    found, unsure = norms(in_double(model), source, target)
+    logs = found.clamp_min(TINY).log()
+    odds = logs - unsure.clamp_min(LEAST).log().unsqueeze(-1)
+    n = source.shape[1] - 1
+    squared = found.square()
+    shares = squared / squared.sum(-1, keepdim=True).clamp_min(TINY)
+    truth = alignment.unsqueeze(-1)
+    words, places = odds[:, :n, :n], torch.arange(n)
+    apart = (alignment[0, :n, None] - places).abs()
+    to_end, path = (n - places).expand(n, n), steps_to_context(kind, n)
+    return {
+        "true": float(odds.gather(-1, truth)[:, :n].mean()),
+        "raw": float(logs.gather(-1, truth)[:, :n].mean()),
+        "all": float(torch.logsumexp(2 * odds[:, :n], -1).mean() / 2),
+        "share": float(shares.gather(-1, truth)[:, :n].mean()),
+        "slopes": {
+            "path": None if path is None else slope(words, path.expand(n, n), -1),
+            "end": slope(words, to_end, -1),
+            "apart": slope(words, apart, -1),
+            "decoder": slope(words, places[:, None].expand(n, n), -2),
+        },
+        "by_end": curve(words, to_end, n + 1)[1:],
+        "by_apart": curve(words, apart, n),
+        "map": shares.clamp_min(TINY).log().mean(0).tolist(),
+    }
+
+
+def fitted(values: Any, lengths: Any) -> float:
+    """Least squares slope of values on lengths."""
+    x = torch.tensor(lengths, dtype=torch.float64)
+    y = torch.tensor(values, dtype=torch.float64)
+    x = x - x.mean()
+    return float((x * y).sum() / x.square().sum())
