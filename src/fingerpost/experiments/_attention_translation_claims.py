@@ -41,13 +41,13 @@ def _unclaimed(side: Direction, run: Run, what: str, why: str) -> None:
 
 def of_rival(config: Config, side: Direction, judged: Judged, kind: str) -> list[Claim]:
     """Attention beside one model with a fixed context."""
-    best, other, name = judged.words["search"], judged.words[kind], MODELS[kind]
+    best, other, name = judged.words["search"], judged.words[kind], f"a {MODELS[kind]}"
     gap = best.gap(other)
     note = _note(config, side, len(side.test))
     found = [
         _above(
             f"above-{kind}{side.suffix}",
-            f"Attention translates better than a {name}.",
+            f"Attention translates better than {name}.",
             f"{PAPER}, Table 1",
             gap,
             note,
@@ -57,7 +57,7 @@ def of_rival(config: Config, side: Direction, judged: Judged, kind: str) -> list
         found.append(
             Claim(
                 name=f"target-gap-{kind}{side.suffix}",
-                statement=f"Attention is at least {config.target_gap:g} BLEU above a {name}.",
+                statement=f"Attention is at least {config.target_gap:g} BLEU above {name}.",
                 source=TARGET,
                 expected=f"≥ {config.target_gap:g}",
                 measured=gap.mean,
@@ -69,7 +69,7 @@ def of_rival(config: Config, side: Direction, judged: Judged, kind: str) -> list
         )
     if judged.some_known:
         rows = judged.known
-        statement = f"It does on sentences without unknown words too, better than a {name}."
+        statement = f"Where no word is unknown, attention translates better than {name}."
         found.append(
             _above(
                 f"known-words-{kind}{side.suffix}", statement, f"{PAPER}, Table 1, column No UNK", best.gap(other, rows),
@@ -82,23 +82,33 @@ def of_rival(config: Config, side: Direction, judged: Judged, kind: str) -> list
 
 
 def _of_length(config: Config, side: Direction, judged: Judged, kind: str) -> list[Claim]:
-    best, other, name = judged.words["search"], judged.words[kind], MODELS[kind]
+    best, other, name = judged.words["search"], judged.words[kind], f"a {MODELS[kind]}"
     short, long = judged.by_length[0], judged.by_length[-1]
-    falls = other.fall(short.rows, long.rows, best)
-    own, its = best.fall(short.rows, long.rows), other.fall(short.rows, long.rows)
+    ends = short.rows, long.rows
+    own, its = best.fall(*ends), other.fall(*ends)
+    kept, left = best.kept(*ends), other.kept(*ends)
+    note = _note(config, side, None)
     counts = f"{int(short.rows.sum())} sources of {short.label} words, {int(long.rows.sum())} of {long.label}"
     return [
         _above(
             f"length-{kind}{side.suffix}",
-            f"From short to long sentences, attention loses less than a {name}.",
+            f"From short to long sentences, attention loses less than {name}.",
             f"{PAPER}, Figure 2",
-            falls,
-            f"the other's fall {its.mean:.1f} less attention's {own.mean:.1f}; {counts}; "
-            + _note(config, side, None),
+            other.fall(*ends, best),
+            f"the other's fall {its.mean:.1f} less attention's {own.mean:.1f}; {counts}; {note}",
+        ),
+        _above(
+            f"length-share-{kind}{side.suffix}",
+            f"On long sentences, attention keeps more of its score on short ones than {name}.",
+            f"{PAPER}, Figure 2",
+            best.kept(*ends, other),
+            f"attention keeps {kept.mean:.0f} %, the other {left.mean:.0f} %: what scores little has little to lose; {counts}; "
+            f"{note}",
+            "points of percent",
         ),
         _above(
             f"longest-{kind}{side.suffix}",
-            f"On the longest sentences, attention translates better than a {name}.",
+            f"On the longest sentences, attention translates better than {name}.",
             f"{PAPER}, Figure 2",
             best.gap(other, long.rows),
             f"{long.label} words; " + _note(config, side, int(long.rows.sum())),
@@ -112,7 +122,7 @@ def _note(config: Config, side: Direction, sentences: int | None) -> str:
     return f"{side.name}; {number}mean over {trainings}; 95 % bootstrap over sentences, paired"
 
 
-def _above(name: str, statement: str, source: str, measured: Score, note: str) -> Claim:
+def _above(name: str, statement: str, source: str, measured: Score, note: str, unit: str = UNIT) -> Claim:
     """That a difference is above 0, whatever sentences are drawn."""
     return Claim(
         name=name,
@@ -122,7 +132,7 @@ def _above(name: str, statement: str, source: str, measured: Score, note: str) -
         measured=measured.mean,
         low=0.0,
         interval=measured.interval,
-        unit=UNIT,
+        unit=unit,
         note=note,
         decided_by="interval",
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from fingerpost.experiments._attention_translation_text import Direction
     from fingerpost.experiments._translation_scores import Bucket, Scores
 
+TICKS = [digit * 10**power for power in range(6) for digit in (1, 2, 3, 5)]
+"""Perplexities that are named on the ordinate."""
+
 
 def lengths(side: Direction, scores: Mapping[str, Scores], by_length: Sequence[Bucket], run: Run) -> None:
     """BLEU of words by the length of the source."""
@@ -49,7 +52,7 @@ def maps(side: Direction, found: Found, run: Run) -> None:
         for one in chosen
     ]
     caption = (
-        f"{side.name}: weights of each translated word on the words of the source, of the first training (seed {run.seed}). By "
+        f"{side.name}: weights of each translated word on the words of the source, of the first training. By "
         "rule: the first sentences are nearest the median length, the last are those read least in order, by Kendall's τ: "
         "1 is left to right. The paper's Figure 3."
     )
@@ -72,6 +75,10 @@ def learning(side: Direction, found: Found, run: Run) -> None:
             epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0
         )
     axes.set(xlabel="epoch", ylabel="held-out perplexity", yscale="log")
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in TICKS if low <= tick <= high], minor=False)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     legend_outside(figure, axes, columns=2)
     caption = (
         f"{side.name}; perplexity of {len(side.corpus.held):,} pairs that were held out, ends of sentences and unknown words "

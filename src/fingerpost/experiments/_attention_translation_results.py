@@ -118,7 +118,7 @@ def scores_table(side: Direction, found: Found, judged: Judged, run: Run) -> Non
     caption = (
         f"{side.name}, {len(side.test):,} sentences, means over {count} training{'s' if count > 1 else ''} of each model. "
         "Intervals of 95 %: bootstrap over sentences, Student's t over trainings. BLEU of words is of tokens, the others of "
-        f"lines as they are written; none sees capitals. Perplexity is of references, unknown words among them. {signatures}"
+        f"lines as they are written; none sees case. Perplexity is of references, unknown words among them. {signatures}"
     )
     heads = [
         "model", "BLEU of words", "over sentences", "over trainings", "BLEU of lines", "over sentences ", "chrF",
@@ -219,7 +219,7 @@ def examples_table(side: Direction, found: Found, judged: Judged, run: Run) -> N
         rows += [[place + 1, int(lengths[place]), *row] for row in given]
     caption = (
         "Sentences whose lengths are nearest the 10, 50, 75 and 95 % quantiles, not chosen otherwise; translations of the "
-        f"first training of each model (seed {run.seed}). All are in the run's folder, predictions/."
+        f"first training of each model (seed {run.seed}). Numbers of sentences are lines of predictions/*.txt."
     )
     heads = ["sentence", "words", "", "text"]
     run.table(

@@ -70,10 +70,20 @@ class Scores:
             drawn = drawn - (parts[0] - parts[1])
         return _percentiles(drawn)
 
+    def kept(self, short: Any, long: Any, other: Scores | None = None) -> Score:
+        """Percent of the score at `short` that sentences at `long` reach; less the other model's percent if there is one."""
+        drawn = self._kept(short, long)
+        return _percentiles(drawn if other is None else drawn - other._kept(short, long))
+
     def over_trainings(self, rows: Any = None) -> tuple[float, float]:
         """Student's t interval of the mean over trainings, on these sentences; NaNs for one training."""
         values = self.of_each(rows)
         return mean_interval(values).interval if len(values) > 1 else (float("nan"), float("nan"))
+
+    def _kept(self, short: Any, long: Any) -> Any:
+        # a share of nothing is no number, and holds no claim
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 100 * self._values(self._at(long), 1) / self._values(self._at(short), 0)
 
     def _at(self, rows: Any) -> Any:
         return self.statistics if rows is None else self.statistics[:, rows]
@@ -92,7 +102,8 @@ class Scores:
 
 
 def _percentiles(values: Any) -> Score:
-    low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (np.nan, np.nan)
+    with np.errstate(invalid="ignore"):
+        low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (np.nan, np.nan)
     return Score(float(values[0]), float(low), float(high))
 
 

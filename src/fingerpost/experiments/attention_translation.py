@@ -103,7 +103,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(
-        examples=6_000, tests=400, held=200, seeds=1, embedding=128, hidden=128, epochs=6, batch_size=32, rate=0.003,
+        examples=4_000, tests=600, held=200, seeds=1, embedding=128, hidden=128, epochs=5, batch_size=32, rate=0.003,
     ),
     "full": Config(),
 }  # fmt: skip
