@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fingerpost._lazy import lazy_import
 from fingerpost.errors import ConfigError
@@ -115,12 +116,7 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"attention-translation reads your own text, and --source-file is not given: {HOW_TO_GIVE}"
         )
-    _check_files(config)
-    if config.segmentation not in SEGMENTATIONS:
-        raise ConfigError(
-            f"segmentation is {config.segmentation!r}; expected one of {', '.join(SEGMENTATIONS)}"
-        )
-    _check_models(config)
+    check_text(config)
     for name in ("minimum", "limit", "tests", "held", "seeds"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
@@ -133,7 +129,17 @@ def check(config: Config) -> None:
     translation.check_recipe(config)
 
 
-def _check_files(config: Config) -> None:
+def check_text(config: Any) -> None:
+    """Raises ConfigError for files, segmentation or models that another experiment's `Config` asks for in the same fields."""
+    _check_files(config)
+    if config.segmentation not in SEGMENTATIONS:
+        raise ConfigError(
+            f"segmentation is {config.segmentation!r}; expected one of {', '.join(SEGMENTATIONS)}"
+        )
+    _check_models(config)
+
+
+def _check_files(config: Any) -> None:
     for part in ("", "test_", "held_"):
         source, target = f"{part}source_file", f"{part}target_file"
         if getattr(config, target) and not getattr(config, source):
@@ -145,7 +151,7 @@ def _check_files(config: Config) -> None:
                 raise ConfigError(f"--{flag}: there is no file {given!r}; {HOW_TO_GIVE}")
 
 
-def _check_models(config: Config) -> None:
+def _check_models(config: Any) -> None:
     known, asked = translation.MODELS, config.models
     if "search" not in asked or len(set(asked)) != len(asked) or not set(asked) <= set(known):
         raise ConfigError(
