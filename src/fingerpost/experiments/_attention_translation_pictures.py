@@ -79,6 +79,7 @@ def learning(side: Direction, found: Found, run: Run) -> None:
     axes.set_yticks([tick for tick in TICKS if low <= tick <= high], minor=False)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
+    axes.xaxis.get_major_locator().set_params(integer=True)
     legend_outside(figure, axes, columns=2)
     caption = (
         f"{side.name}; perplexity of {len(side.corpus.held):,} pairs that were held out, ends of sentences and unknown words "

@@ -192,12 +192,12 @@ def trainings_table(side: Direction, found: Found, judged: Judged, run: Run) -> 
             rows.append(
                 [
                     MODELS[kind], run.seed + k, one["parameters"], one["updates"], one["cpu_seconds"], one["words"],
-                    one["curve"][-1][1], score, one["device"],
+                    one["curve"][-1][1], sum(not line for line in found.tested[kind][k]["lines"]), score, one["device"],
                 ]
             )  # fmt: skip
     heads = [
-        "model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity", "BLEU of words",
-        "device",
+        "model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity", "empty outputs",
+        "BLEU of words", "device",
     ]  # fmt: skip
     caption = "CPU seconds are those of the process, evaluations among them; words are target words over these seconds."
     run.table(
