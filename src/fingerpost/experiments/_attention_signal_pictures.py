@@ -16,6 +16,7 @@ MARKS = dict(zip(MODELS, ("o", "s", "^")))
 COLOURS = dict(zip(MODELS, PALETTE))
 DASHES = dict(zip(MODELS, LINES))
 NAMES = {"start": "at the start", "trained": "trained"}
+"""Of states, in panels."""
 SHORT = {"search": "attention", "fixed": "fixed, both ways", "encdec": "fixed, forwards"}
 FLOOR = -4.0
 """Lowest log₁₀ share that a map tells apart."""
@@ -57,7 +58,7 @@ def by_distance(curves: Mapping[tuple[str, str, str], Sequence[Sequence[float]]]
         axis.fill_between(x, 10 ** values.min(0), 10 ** values.max(0), color=COLOURS[kind], alpha=0.15)
         axis.set_yscale("log")
         axis.set(xlabel=labels[distance])
-        axis.set_title(NAMES[state], fontsize=13)
+        axis.set_title(NAMES[state].capitalize(), fontsize=13)
     for row in axes:
         row[0].set(ylabel="norm of ∂ log-odds(y$_i$) / ∂x$_j$")
     legend_outside(figure, axes[0][0], columns=3)
@@ -124,8 +125,8 @@ def by_length(
         if not label.startswith("norm"):
             axis.set_ylim(0, 1.03)
         if max(lengths) > trained:
-            edge = (trained + min(n for n in lengths if n > trained)) / 2
-            axis.axvspan(edge, max(lengths) * 1.03, color="0.93", zorder=0, label="longer than trained on")
+            beyond = (trained + 0.5, max(lengths) * 1.03)
+            axis.axvspan(*beyond, color="0.93", zorder=0, label="longer than trained on")
         axis.set(xlabel="source length (words)", ylabel=label, xlim=(0, max(lengths) * 1.03))
         axis.set_title(title, fontsize=13)
     legend_outside(figure, axes[0][0], columns=4)

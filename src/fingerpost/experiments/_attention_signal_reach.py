@@ -10,6 +10,8 @@ from fingerpost._lazy import lazy_import
 torch = lazy_import("torch")
 
 TINY = 1e-300
+ROWS = 128
+"""Most sentences in a batch, so that memory is bounded."""
 LEAST = 1e-15
 """Smallest 1 − p that float64 can tell from 0."""
 STATES = ("start", "trained")
@@ -23,9 +25,9 @@ def in_double(model: Any) -> Any:
 def norms(model: Any, source: Any, target: Any) -> tuple[Any, Any]:
     """‖∂ log p(y_i)/∂x_j‖ by the embeddings x_j of source words.
 
-    Sentences of a batch have nothing to do with each other, so that one pass back for word i of all of them gives each its
-    own gradient. A word that the model is sure of has hardly any gradient left, whatever source word it looks at: the
-    gradient of its log-odds, log p/(1 − p), is the same over 1 − p and keeps its size.
+    Sentences of a batch have nothing to do with each other: with each as often in it as it has words, one pass back gives
+    every word its own gradient. A word that the model is sure of has hardly any gradient left, whatever source word it
+    looks at; the gradient of its log-odds, log p/(1 − p), is the same over 1 − p and keeps its size.
 
     Args:
       model: A model.
@@ -35,13 +37,18 @@ def norms(model: Any, source: Any, target: Any) -> tuple[Any, Any]:
     Returns:
       The norms for log p, (B, T, S); and 1 − p of each word, (B, T).
     """
-    embeddings = model.encoder.embedding(source).detach().requires_grad_()
-    logs = model.log_probs(source, target, source_embeddings=embeddings)
-    rows = [
-        torch.autograd.grad(logs[:, i].sum(), embeddings, retain_graph=True)[0].norm(dim=-1)
-        for i in range(target.shape[1])
-    ]
-    return torch.stack(rows, 1), -torch.expm1(logs.detach())
+    rows, unsure, per = [], [], max(1, ROWS // len(source))
+    for first in range(0, target.shape[1], per):
+        places = torch.arange(first, min(first + per, target.shape[1]))
+        again, so_far = len(places), target[:, : first + per]  # a word does not depend on those after it
+        many = source.repeat_interleave(again, 0)
+        embeddings = model.encoder.embedding(many).detach().requires_grad_()
+        logs = model.log_probs(many, so_far.repeat_interleave(again, 0), source_embeddings=embeddings)
+        logs = logs.gather(1, places.repeat(len(source))[:, None])[:, 0]
+        (found,) = torch.autograd.grad(logs.sum(), embeddings)
+        rows.append(found.norm(dim=-1).unflatten(0, (len(source), again)))
+        unsure.append(-torch.expm1(logs.detach()).unflatten(0, (len(source), again)))
+    return torch.cat(rows, 1), torch.cat(unsure, 1)
 
 
 def steps_to_context(kind: str, words: int) -> Any:
@@ -76,12 +83,12 @@ def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
     """What arrives, over sentences of one length n in one order; ends of sentences enter the map and the share alone.
 
     Returns:
-      ``true``: mean log-norm at the true source word, of the log-odds; ``raw``: the same of log p; ``all``: mean log-norm of
-      the whole gradient by all source words; ``share``: mean share of the true word in its squared norm; ``slopes`` of the
-      log-norm: ``path`` on `steps_to_context` (None with attention), ``end`` on words to the end, ``apart`` on words from the
-      true one, all three within a target word, and ``decoder`` on the target word's place within a source word; ``by_end``
-      and ``by_apart``: mean log-norms by these distances, from 1 and from 0; ``map``: mean log share of the squared norm,
-      (n + 1, n + 1).
+      ``true``: mean log-norm at the true source word, of the log-odds; ``raw``: the same of log p; ``share``: mean share of
+      the true word in the squared norm of the gradient by all source words, ``near``: of the true word and its neighbours;
+      ``slopes`` of the log-norm: ``path`` on `steps_to_context` (None with attention), ``end`` on words to the end and
+      ``apart`` on words from the true one, all within a target word, and ``decoder`` on the target word's place within a
+      source word; ``by_end`` and ``by_apart``: mean log-norms by these distances, from 1 and from 0; ``map``: mean log share
+      of the squared norm, (n + 1, n + 1).
     """
     source, target, alignment = (torch.tensor(rows) for rows in (made.source, made.target, made.alignment))
     found, unsure = norms(in_double(model), source, target)
@@ -97,8 +104,8 @@ def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
     return {
         "true": float(odds.gather(-1, truth)[:, :n].mean()),
         "raw": float(logs.gather(-1, truth)[:, :n].mean()),
-        "all": float(torch.logsumexp(2 * odds[:, :n], -1).mean() / 2),
         "share": float(shares.gather(-1, truth)[:, :n].mean()),
+        "near": float((shares[:, :n, :n] * (apart <= 1)).sum(-1).mean()),
         "slopes": {
             "path": None if path is None else slope(words, path.expand(n, n), -1),
             "end": slope(words, to_end, -1),

@@ -66,9 +66,9 @@ class Config:
     embedding: int = 128
     hidden: int = 128
     dropout: float = 0.0
-    epochs: int = 4
+    epochs: int = 2
     batch_size: int = 64
-    rate: float = 2e-3
+    rate: float = 3e-3
     beam: int = 5
     device: str = "cpu"
     units: int = 16
