@@ -298,6 +298,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("attention",),
         ),
         Entry(
+            "attention-length",
+            "fingerpost.experiments.attention_length",
+            "Sentences longer than those trained on",
+            "Joins pairs of numbers in words, or of your own text: BLEU within and beyond trained lengths, and what breaks.",
+            ("attention",),
+        ),
+        Entry(
             "attention-signal",
             "fingerpost.experiments.attention_signal",
             "Why attention works: the gradient's way to a word",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
@@ -75,6 +76,25 @@ class Scores:
         drawn = self._kept(short, long)
         return _percentiles(drawn if other is None else drawn - other._kept(short, long))
 
+    def grouped(self, places: Any) -> Scores:
+        """The scores of groups of sentences (groups, so many), each drawn or left as a whole."""
+        made = copy(self)
+        made.statistics = self.statistics[:, np.asarray(places)].sum(2)
+        return made
+
+    def loss(self, alone: Scores, other: tuple[Scores, Scores] | None = None) -> Score:
+        """How much less than `alone` on the same draws of as many sentences; less what `other` loses, (its own, its alone)."""
+        drawn = alone._values(alone.statistics) - self._values(self.statistics)
+        if other is not None:
+            own, its = other
+            drawn = drawn - (its._values(its.statistics) - own._values(own.statistics))
+        return _percentiles(drawn)
+
+    def share(self, alone: Scores, other: tuple[Scores, Scores] | None = None) -> Score:
+        """Percent of `alone`'s score that is reached, on the same draws; less what `other` reaches, (its own, its alone)."""
+        drawn = self._share(alone)
+        return _percentiles(drawn if other is None else drawn - other[0]._share(other[1]))
+
     def over_trainings(self, rows: Any = None) -> tuple[float, float]:
         """Student's t interval of the mean over trainings, on these sentences; NaNs for one training."""
         values = self.of_each(rows)
@@ -84,6 +104,10 @@ class Scores:
         # a share of nothing is no number, and holds no claim
         with np.errstate(divide="ignore", invalid="ignore"):
             return 100 * self._values(self._at(long), 1) / self._values(self._at(short), 0)
+
+    def _share(self, alone: Scores) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 100 * self._values(self.statistics) / alone._values(alone.statistics)
 
     def _at(self, rows: Any) -> Any:
         return self.statistics if rows is None else self.statistics[:, rows]
