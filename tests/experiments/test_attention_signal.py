@@ -158,6 +158,8 @@ def test_reach_reads_the_true_word_from_the_alignment(monkeypatch):
     assert found["by_apart"][0] == pytest.approx(math.log(2))
     assert found["by_apart"][1:] == pytest.approx([math.log(2e-3)] * 5)
     assert found["slopes"]["path"] is None
+    assert found["top"] == 1
+    assert 0 <= found["alpha"] < 1
 
 
 # the audits

@@ -85,13 +85,15 @@ def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
     Returns:
       ``true``: mean log-norm at the true source word, of the log-odds; ``raw``: the same of log p; ``share``: mean share of
       the true word in the squared norm of the gradient by all source words, ``near``: of the true word and its neighbours;
-      ``slopes`` of the log-norm: ``path`` on `steps_to_context` (None with attention), ``end`` on words to the end and
-      ``apart`` on words from the true one, all within a target word, and ``decoder`` on the target word's place within a
-      source word; ``by_end`` and ``by_apart``: mean log-norms by these distances, from 1 and from 0; ``map``: mean log share
-      of the squared norm, (n + 1, n + 1).
+      ``top``: how often its gradient is the largest, ``alpha``: how often its weight is (None without); ``slopes`` of the
+      log-norm: ``path`` on `steps_to_context` (None with attention), ``end`` on words to the end and ``apart`` on words from
+      the true one, all within a target word, and ``decoder`` on the target word's place within a source word; ``by_end`` and
+      ``by_apart``: mean log-norms by these distances, from 1 and from 0; ``map``: mean log share of the squared norm,
+      (n + 1, n + 1).
     """
     source, target, alignment = (torch.tensor(rows) for rows in (made.source, made.target, made.alignment))
-    found, unsure = norms(in_double(model), source, target)
+    model = in_double(model)
+    found, unsure = norms(model, source, target)
     logs = found.clamp_min(TINY).log()
     odds = logs - unsure.clamp_min(LEAST).log().unsqueeze(-1)
     n = source.shape[1] - 1
@@ -106,6 +108,8 @@ def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
         "raw": float(logs.gather(-1, truth)[:, :n].mean()),
         "share": float(shares.gather(-1, truth)[:, :n].mean()),
         "near": float((shares[:, :n, :n] * (apart <= 1)).sum(-1).mean()),
+        "top": _hits(found, alignment),
+        "alpha": _hits(model.alignments(source, target), alignment) if kind == "search" else None,
         "slopes": {
             "path": None if path is None else slope(words, path.expand(n, n), -1),
             "end": slope(words, to_end, -1),
@@ -116,6 +120,11 @@ def reach(model: Any, kind: str, made: Any) -> dict[str, Any]:
         "by_apart": curve(words, apart, n),
         "map": shares.clamp_min(TINY).log().mean(0).tolist(),
     }
+
+
+def _hits(values: Any, alignment: Any) -> float:
+    """How often the largest of values (B, T, S) is the true word's, ends of sentences apart."""
+    return float((values.argmax(-1) == alignment)[:, :-1].double().mean())
 
 
 def fitted(values: Any, lengths: Any) -> float:

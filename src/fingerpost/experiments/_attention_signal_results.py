@@ -213,17 +213,21 @@ def _length_table(config: Config, run: Run, measured: Measured) -> None:
                     row.append(math.exp(mean_interval(measured.at(kind, state, key, n)).mean))
             for key in ("share", "near"):
                 row += [mean_interval(measured.at(kind, state, key, n)).mean for state in STATES]
+            for key in ("top", "alpha"):
+                values = measured.at(kind, "trained", key, n)
+                row.append(None if values[0] is None else 100 * mean_interval(values).mean)
             row.append(mean_interval(measured.score(kind, "perplexity", n)).mean)
             row.append(100 * mean_interval(measured.score(kind, "exact", n)).mean)
             rows.append(row)
     heads = [
         "words", "model", "norm at the start", "norm, trained", "of log p, start", "of log p, trained",
-        "share at the start", "share, trained", "with neighbours, start", "with neighbours, trained", "perplexity", "exact (%)",
+        "share at the start", "share, trained", "with neighbours, start", "with neighbours, trained",
+        "largest gradient there, trained (%)", "largest α there, trained (%)", "perplexity", "exact (%)",
     ]  # fmt: skip
     caption = (
         "At the true source word: geometric mean of the norm for log-odds and for log p, and its share of the squared gradient "
-        f"by all source words, alone and with the words beside it. Means over {config.seeds} trainings; trained on "
-        f"{config.shortest} to {config.longest} words."
+        "by all source words, alone and with the words beside it. α may be largest at a neighbour, whose annotation has read "
+        f"the word too. Means over {config.seeds} trainings; trained on {config.shortest} to {config.longest} words."
     )
     run.table(
         "by-length", Table(heads, rows, title="The signal and the translations by length", caption=caption)

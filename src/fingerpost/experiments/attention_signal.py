@@ -58,9 +58,9 @@ class Config:
     words: int = 24
     shortest: int = 4
     longest: int = 60
-    measured: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 80, 100)
-    sentences: int = 16
-    tests: int = 200
+    measured: tuple[int, ...] = (10, 20, 30, 40, 60, 80)
+    sentences: int = 8
+    tests: int = 100
     pairs: int = 40000
     held: int = 500
     embedding: int = 128
@@ -71,8 +71,8 @@ class Config:
     rate: float = 3e-3
     beam: int = 5
     device: str = "cpu"
-    units: int = 16
-    audit_longest: int = 6
+    units: int = 12
+    audit_longest: int = 5
     faults: tuple[str, ...] = tuple(audits.FAULTS)
     fault_states: tuple[str, ...] = reaching.STATES
     reuse: str = ""
@@ -80,8 +80,8 @@ class Config:
 
 PRESETS = {
     "quick": Config(
-        words=12, longest=24, measured=(6, 12, 18, 24, 36, 48), sentences=8, tests=50, pairs=3200, held=100, embedding=48,
-        hidden=48, epochs=3, batch_size=32, rate=6e-3, beam=1, units=8, audit_longest=5,
+        words=12, longest=24, measured=(6, 12, 18, 24, 36, 48), sentences=6, tests=50, pairs=3200, held=100, embedding=48,
+        hidden=48, epochs=3, batch_size=32, rate=6e-3, beam=1, units=8, audit_longest=4,
         faults=("scores", "sign", "decoder"), fault_states=("trained",),
     ),
     "full": Config(),
