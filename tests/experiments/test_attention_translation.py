@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from fingerpost import attention
-from fingerpost.errors import ConfigError
+from fingerpost.errors import ConfigError, MissingExtraError
 from fingerpost.experiments import _attention_translation_claims as claims
 from fingerpost.experiments import _attention_translation_fits as fits
 from fingerpost.experiments import _attention_translation_results as results
@@ -258,6 +258,20 @@ def test_the_share_that_is_kept_is_that_of_the_two_parts_scores():
     assert np.isnan(nothing.kept(short, long).mean)
 
 
+def test_scores_are_sacrebleus_mean_over_trainings():
+    library = pytest.importorskip("sacrebleu")
+    _, target = pairs(60)
+    cuts = spoilt, lost
+    outputs = [[cut(line.split(), k) for k, line in enumerate(target)] for cut in cuts]
+    scores = Scores(outputs, target, attention.Bleu(tokenize="none"))
+    each = [library.corpus_bleu(rows, [target], tokenize="none").score for rows in outputs]
+    assert scores.of_each() == pytest.approx(each)
+    assert scores.score().mean == pytest.approx(np.mean(each))
+    one, other = (Scores([rows], target, attention.Bleu(tokenize="none")) for rows in outputs)
+    assert one.gap(other).mean == pytest.approx(each[0] - each[1])
+    assert one.gap(other).low < each[0] - each[1] < one.gap(other).high
+
+
 # parts
 
 
@@ -399,6 +413,13 @@ def test_too_many_subwords_are_refused_with_how_many_there_are(own):
     config = tiny(own, segmentation="bpe", vocabulary=5_000)
     with pytest.raises(ConfigError, match=r"--vocabulary.*at most \d+ in it"):
         texts.directions(config, texts.load(config))
+
+
+def test_a_missing_library_of_metrics_is_told_before_anything_is_trained(tmp_path, own, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
+    with pytest.raises(MissingExtraError, match="sacrebleu"):
+        carry_out("attention-translation", tmp_path / "run", **own, **TINY)
+    assert not (tmp_path / "run" / "stages").exists()
 
 
 # real text

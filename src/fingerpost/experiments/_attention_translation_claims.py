@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fingerpost.experiments._translation import MODELS
@@ -24,11 +25,10 @@ ABOVE_ZERO = 1e-9
 def state(config: Config, side: Direction, found: Found, judged: Judged, run: Run) -> None:
     """Every claim that the text and the settings allow."""
     rivals = [kind for kind in judged.words if kind != "search"]
-    for kind in rivals:
-        for claim in of_rival(config, side, judged, kind):
-            run.claim(claim)
-    for claim in of_targets(config, side, found, judged):
-        run.claim(claim)
+    stated = [claim for kind in rivals for claim in of_rival(config, side, judged, kind)]
+    for claim in stated + of_targets(config, side, found, judged):
+        told = f"{side.name}: {claim.statement}" if config.both_directions else claim.statement
+        run.claim(replace(claim, statement=told))
     if rivals and not judged.some_known:
         _unclaimed(
             side, run, "the paper's column without unknown words", "too few or all tested pairs are such"

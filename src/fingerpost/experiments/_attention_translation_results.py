@@ -58,12 +58,22 @@ def edges_of(lengths: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(edge for edge in edges if edge < max(lengths)))
 
 
+def metrics() -> tuple[Any, Any, Any]:
+    """BLEU of words, BLEU of lines and chrF of lines, all without case.
+
+    Raises:
+      MissingExtraError: If sacrebleu is not installed.
+    """
+    bleu, plain = (attention.Bleu(tokenize=name, lowercase=True) for name in ("none", "13a"))
+    return bleu, plain, attention.Chrf(lowercase=True)
+
+
 def judge(config: Config, side: Direction, found: Found) -> Judged:
     """Scores every model's translations."""
     texts = side.target_words
     references = [" ".join(texts.tokenize(line)) for line in side.test.target]
-    bleu, plain = (attention.Bleu(tokenize=name, lowercase=True) for name in ("none", "13a"))
-    chrf, lengths = attention.Chrf(lowercase=True), side.lengths
+    bleu, plain, chrf = metrics()
+    lengths = side.lengths
     raw = {kind: [one["lines"] for one in tested] for kind, tested in found.tested.items()}
     return Judged(
         {kind: Scores(rows, references, bleu) for kind, rows in found.words.items()},
@@ -118,7 +128,8 @@ def scores_table(side: Direction, found: Found, judged: Judged, run: Run) -> Non
     caption = (
         f"{side.name}, {len(side.test):,} sentences, means over {count} training{'s' if count > 1 else ''} of each model. "
         "Intervals of 95 %: bootstrap over sentences, Student's t over trainings. BLEU of words is of tokens, the others of "
-        f"lines as they are written; none sees case. Perplexity is of references, unknown words among them. {signatures}"
+        f"lines as they are written; none sees case. Perplexity is of the references, unknown words among them. "
+        f"{signatures}"
     )
     heads = [
         "model", "BLEU of words", "over sentences", "over trainings", "BLEU of lines", "over sentences ", "chrF",

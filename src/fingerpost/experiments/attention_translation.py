@@ -161,6 +161,7 @@ def _check_models(config: Any) -> None:
 
 def run(config: Config, run: Run) -> None:
     """Reads the text, trains and tests every model in each direction, writes predictions, and states what held."""
+    results.metrics()  # a library that is missing is told before anything is trained
     text = texts.load(config)
     sides = texts.directions(config, text)
     texts.keep(text, run)
