@@ -282,15 +282,13 @@ def test_edges_are_quantiles_to_the_nearest_five_words():
     assert results.edges_of([4] * 50) == ()
 
 
-def test_sentences_to_draw_are_those_nearest_the_median_and_least_in_order():
-    found = [
-        attention.Translation(
-            "", 0.0, torch.eye(n), tuple("x" * n), tuple("y" * n), complete
-        )
-        for n, complete in ((11, True), (9, False), (9, True), (9, True), (12, True), (30, True), (8, True), (9, True))
-    ]  # fmt: skip
-    order = [0.1, -1.0, 0.9, 0.9, 0.2, -1.0, None, 0.9]
-    assert [one["place"] for one in fits.maps(found, order)] == [2, 3, 0, 4]
+def test_sentences_to_draw_are_those_nearest_the_median_and_least_in_order_of_the_sharper_half():
+    lengths = (11, 9, 9, 9, 12, 30, 8, 9, 10, 10)
+    made = partial(attention.Translation, "", 0.0)
+    found = [made(torch.eye(n), tuple("x" * n), tuple("y" * n), k != 1) for k, n in enumerate(lengths)]
+    order = [0.5, -1.0, 0.9, 0.9, 0.2, -1.0, None, 0.9, 0.4, 0.1]
+    entropy = [0.1, 0.0, 0.1, 0.1, 0.2, 0.0, None, 0.9, 0.3, 0.8]
+    assert [one["place"] for one in fits.maps(found, order, entropy)] == [2, 3, 4, 8]
 
 
 def test_alignments_are_measured_sentence_by_sentence_and_lack_where_there_is_none():

@@ -67,7 +67,7 @@ def tested_by(translator: Any, side: Direction, recipe: translation.Recipe) -> d
     }
     if any(one.alignment is not None for one in found):
         kept |= alignments(found)
-        kept["maps"] = maps(found, kept["monotonicity"])
+        kept["maps"] = maps(found, kept["monotonicity"], kept["entropy"])
     return kept
 
 
@@ -92,8 +92,10 @@ def alignments(found: Sequence[Any]) -> dict[str, list[float | None]]:
     return rows
 
 
-def maps(found: Sequence[Any], order: Sequence[float | None]) -> list[dict[str, Any]]:
-    """Alignments to draw, chosen by rule: sentences nearest the median length, and those read least in order."""
+def maps(
+    found: Sequence[Any], order: Sequence[float | None], entropy: Sequence[float | None]
+) -> list[dict[str, Any]]:
+    """Alignments to draw, chosen by rule: sentences nearest the median length, and those least in order of the sharper half."""
     lengths = [len(one.source_words) - 1 for one in found]
     able = [
         k
@@ -102,7 +104,9 @@ def maps(found: Sequence[Any], order: Sequence[float | None]) -> list[dict[str, 
     ]
     middle = float(np.median(lengths))
     usual = sorted(able, key=lambda k: (abs(lengths[k] - middle), k))[:DRAWN]
-    least = sorted((k for k in able if k not in usual), key=lambda k: (order[k], k))[:DRAWN]
+    # a translation that failed looks everywhere, which is no order either
+    sharp = sorted((k for k in able if k not in usual), key=lambda k: (entropy[k], k))
+    least = sorted(sharp[: -(-len(sharp) // 2)], key=lambda k: (order[k], k))[:DRAWN]
     return [
         {
             "place": k,

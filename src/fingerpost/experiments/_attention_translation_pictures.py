@@ -53,8 +53,8 @@ def maps(side: Direction, found: Found, run: Run) -> None:
     ]
     caption = (
         f"{side.name}: weights of each translated word on the words of the source, of the first training. By "
-        "rule: the first sentences are nearest the median length, the last are those read least in order, by Kendall's τ: "
-        "1 is left to right. The paper's Figure 3."
+        "rule: the first sentences are nearest the median length, the last are those read least in order (Kendall's τ, "
+        "1 is left to right), of the sharper half. The paper's Figure 3."
     )
     run.figure(
         f"maps{side.suffix}",

@@ -104,7 +104,8 @@ class Config:
 
 PRESETS = {
     "quick": Config(
-        examples=4_000, tests=600, held=200, seeds=1, embedding=128, hidden=128, epochs=5, batch_size=32, rate=0.003,
+        examples=4_000, tests=600, held=200, seeds=1, embedding=128, hidden=128, dropout=0.2, epochs=5, batch_size=32,
+        rate=0.005,
     ),
     "full": Config(),
 }  # fmt: skip
