@@ -17,8 +17,6 @@ from fingerpost.experiments import load_experiment, ppc
 
 from experiments.carrying import carry_out, results_of  # isort: skip
 
-pytest.importorskip("sklearn", reason="kernels are learnt by scikit-learn")
-
 TINY = {"trials": 240, "neurons": 16, "folds": 3, "points": 60, "bins": 8}
 
 
@@ -185,15 +183,19 @@ def test_a_recording_that_is_none_is_refused_in_one_line(tmp_path, arrays, said)
 
 def test_a_csv_without_the_stimulus_with_text_or_ragged_rows_is_refused(tmp_path):
     good = "\n".join(f"{s},{a},{b}" for s, (a, b) in zip(STIMULI, COUNTS))
-    assert "stimulus" in refused(tmp_path, "a.csv", text=f"angle,n1,n2\n{good}\n")
-    assert "abc" in refused(tmp_path, "b.csv", text=f"stimulus,n1,n2\n{good}\n0.5,abc,1\n")
-    refused(tmp_path, "c.csv", text=f"stimulus,n1,n2\n{good}\n0.5,1\n")
-    refused(tmp_path, "d.csv", text="stimulus,n1,n2\n")
-    refused(tmp_path, "e.csv", text=f"stimulus,n1,n2\n{good}\n0.5,,1\n")
+    message = refused(tmp_path, "a.csv", text=f"angle,n1,n2\n{good}\n")
+    assert "it has angle, n1, n2" in message
+    assert "call the stimulus's column 'stimulus'" in message
+    assert "'abc' in trial 81" in refused(tmp_path, "b.csv", text=f"stimulus,n1,n2\n{good}\n0.5,abc,1\n")
+    assert "trial 81 has 2 cells" in refused(tmp_path, "c.csv", text=f"stimulus,n1,n2\n{good}\n0.5,1\n")
+    assert "no rows" in refused(tmp_path, "d.csv", text="stimulus,n1,n2\n")
+    assert "'n1' in trial 81 is missing" in refused(
+        tmp_path, "e.csv", text=f"stimulus,n1,n2\n{good}\n0.5,,1\n"
+    )
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
-    refused(tmp_path, "counts.npz", text="no archive")
+    assert "as an .npz archive" in refused(tmp_path, "counts.npz", text="no archive")
 
 
 def test_the_command_line_says_it_in_one_line_and_exits_2(tmp_path, capsys):

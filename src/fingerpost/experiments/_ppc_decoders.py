@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
 from fingerpost import population
-from fingerpost._lazy import require_extra
 from fingerpost.experiments._ppc_measures import pairs
 from fingerpost.experiments._ppc_recordings import Array, Axis
 from fingerpost.experiments._ppc_simple import LinearRegression, PopulationVector, smooth_tuning
@@ -23,7 +21,6 @@ POISSON, ANY_GAIN, SCALED, LEARNED = (
 PROBABILISTIC = (POISSON, ANY_GAIN, SCALED, LEARNED)
 FANOS = tuple(2.0 ** (k / 6) for k in range(-9, 22))
 INNER = 4
-PENALTIES = (0.003, 0.03, 0.3, 3.0)
 SIMPLE = (PopulationVector.name, LinearRegression.name)
 KINDS = {
     "two trials": "Counts of two trials of one stimulus add up: the sum's posterior claims the variance that its mean has.",
@@ -86,57 +83,22 @@ def log_posterior(level: Array, prior: Array) -> Array:
 
 
 class LearnedKernel:
-    """log p(s | r) = h(s) · r + b(s) by multinomial regression over bins; b is the log prior and what −g Σ f is on average.
+    """log p(s | r) = h(s) · r + b(s) by `population.fit_kernel`; beyond a list's outermost values they go on as they are."""
 
-    Between the bins' centres h and b are interpolated, round the circle if it is one; beyond the outer ones on a line they go
-    on as they are there. The penalty is chosen by the likelihood of trials held out.
-    """
-
-    def __init__(self, counts: Array, cells: Array, axis: Axis, bins: int) -> None:
-        linear = require_extra("sklearn.linear_model", "data", "multinomial regression")
-        size = len(axis.grid)
-        bins = size if axis.listed else min(bins, size)
-        label = cells * bins // size
-        test = np.arange(len(counts)) % INNER == 0
-        scores = []
-        for strength in PENALTIES:
-            part = self._fitted(linear, counts[~test], label[~test], strength)
-            known = np.isin(label[test], part.classes_)
-            own = part.predict_log_proba(counts[test][known])
-            place = np.searchsorted(part.classes_, label[test][known])
-            scores.append(float(own[np.arange(len(own)), place].mean()))
-        model = self._fitted(linear, counts, label, PENALTIES[int(np.argmax(scores))])
-        kernel, offset = model.coef_, model.intercept_
-        if len(model.classes_) == 2:  # scikit-learn gives one row for two classes
-            kernel, offset = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-offset, offset]) / 2
-        spread = _between(model.classes_, bins, axis)
-        prior = np.log(np.bincount(label, minlength=bins)[model.classes_] / len(label))
-        self.cells = torch.arange(size, dtype=torch.float64)
-        self.code = population.ExponentialFamilyCode(
-            torch.from_numpy(spread @ kernel), torch.from_numpy(spread @ (offset - prior))
+    def __init__(self, counts: Array, stimuli: Array, axis: Axis, bins: int) -> None:
+        ends = None if axis.period or axis.listed else (float(axis.grid[0]), float(axis.grid[-1]))
+        self.code = population.fit_kernel(
+            counts, stimuli, bins="values" if axis.listed else bins, span=ends, period=axis.period or None
         )
-
-    @staticmethod
-    def _fitted(linear: Any, counts: Array, label: Array, strength: float) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an optimum to four digits is as good as one to eight
-            return linear.LogisticRegression(C=strength, max_iter=300).fit(counts, label)
+        self.grid = torch.from_numpy(axis.grid)
+        if axis.listed and not axis.period:  # a fold may lack the least value, or the largest
+            known = self.code.grid
+            assert known is not None
+            self.grid = self.grid.clamp(float(known[0]), float(known[-1]))
 
     def log_likelihood(self, counts: Array, gain: float = 1.0) -> Array:
         """Up to a constant of each trial, (trials, cells)."""
-        return self.code.log_likelihood(torch.from_numpy(counts), self.cells, gain).numpy()
-
-
-def _between(classes: Array, bins: int, axis: Axis) -> Array:
-    """Weights of linear interpolation from the bins that have trials to the cells, (cells, classes)."""
-    size = len(axis.grid)
-    centers = (classes + 0.5) * size / bins - 0.5
-    unit = np.eye(len(classes))
-    places = np.arange(size)
-    if axis.listed:
-        return unit[np.abs(places[:, None] - centers).argmin(1)]
-    options = {"period": size} if axis.period else {}
-    return np.stack([np.interp(places, centers, row, **options) for row in unit], 1)
+        return self.code.log_likelihood(torch.from_numpy(counts), self.grid, gain).numpy()
 
 
 class Fold:
@@ -146,7 +108,7 @@ class Fold:
       counts: Training counts, (trials, neurons).
       stimuli: Training stimuli, (trials,).
       axis: The stimulus's axis.
-      bins: Bins for the learned kernel.
+      bins: Parts of the stimulus between whose ends the learned kernel is linear.
       side: Half of each neuron, 0 or 1, (neurons,).
     """
 
@@ -162,7 +124,7 @@ class Fold:
         tuning = PoissonTuning(counts, cells, self.axis)
         kernel = AnyGain(tuning)
         scaled = Scaled(counts, cells, self.axis, kernel)
-        learned = LearnedKernel(counts, cells, self.axis, bins)
+        learned = LearnedKernel(counts, stimuli, self.axis, bins)
         return {POISSON: tuning, ANY_GAIN: kernel, SCALED: scaled, LEARNED: learned}
 
     def masses(self, counts: Array) -> dict[str, Array]:

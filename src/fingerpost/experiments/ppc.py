@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 from fingerpost._lazy import lazy_import
 from fingerpost._table import Table, format_interval
-from fingerpost.errors import ConfigError
+from fingerpost.errors import ConfigError, FingerpostError
 from fingerpost.lab import Claim, Run, derive_seed, mean_interval, paired_interval
 
 np = lazy_import("numpy")
-files = lazy_import("fingerpost.experiments._ppc_files")
+population = lazy_import("fingerpost.population")
 recordings = lazy_import("fingerpost.experiments._ppc_recordings")
 decoders = lazy_import("fingerpost.experiments._ppc_decoders")
 measures = lazy_import("fingerpost.experiments._ppc_measures")
@@ -23,7 +22,7 @@ pictures = lazy_import("fingerpost.experiments._ppc_own_pictures")
 
 SOURCE = "specification of the population experiments"
 MA = "Ma et al. 2006, https://doi.org/10.1038/nn1790"
-SUFFIXES = (".csv", ".npz")
+SUFFIXES = (".csv", ".tsv", ".txt", ".npz")
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,12 @@ class Config:
     """Settings; the defaults are the full preset.
 
     Args:
-      data: Your recording: an .npz file with counts (trials × neurons) and stimulus (trials), or a .csv file with a column
-        "stimulus" and a column of counts for each neuron. Without, simulated neurons tuned to orientation.
+      data: Your recording: an .npz file with counts (trials × neurons) and stimulus (trials), or a .csv, .tsv or .txt file
+        with a column "stimulus" and a column of counts for each neuron. Without, simulated neurons tuned to orientation.
       period: The circle's length if the stimulus goes round one (360, 180, 6.2832), or 0 for a line.
       folds: Parts of the trials; each is decoded by what was learnt on the others.
       points: Cells of the stimulus axis, unless few different stimuli were shown.
-      bins: Bins of the stimulus from which the kernel is learnt.
+      bins: Parts of the stimulus between whose ends the learned kernel is linear.
       seed: Gives folds, halves and the simulated recording.
       trials: Trials of the simulated recording.
       neurons: Neurons of the simulated recording.
@@ -69,8 +68,6 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"there is no file {config.data!r}; --data takes spike counts: {', '.join(SUFFIXES)}"
             )
-    if importlib.util.find_spec("sklearn") is None:
-        raise ConfigError("sklearn is needed to learn a kernel: pip install 'fingerpost[data]' brings it")
     if not (config.period >= 0 and math.isfinite(config.period)):
         raise ConfigError(f"period is {config.period}; give the circle's length, or 0 for a line")
     if config.folds < 2:
@@ -99,9 +96,24 @@ def load(config: Config) -> Recording:
     if not config.data:
         counts, stimuli = recordings.simulated(config.trials, config.neurons, config.seed, config.jitter)
         return Recording(counts, stimuli, tuple(f"neuron {k + 1}" for k in range(config.neurons)), 180.0)
-    counts, stimuli, names = files.read_recording(config.data)
+    try:
+        table = population.read_counts(config.data)
+    except FingerpostError as error:
+        raise ConfigError(_with_names(str(error))) from error
+    counts, stimuli = table.counts.numpy(), table.stimuli.numpy()
+    if stimuli.ndim == 2:
+        if stimuli.shape[1] != 1:
+            raise ConfigError(
+                f"{config.data}: stimuli have shape {stimuli.shape}; ppc decodes one number a trial"
+            )
+        stimuli = stimuli[:, 0]
     recordings.check_recording(counts, stimuli, config.period, config.folds)
-    return Recording(counts, stimuli, names, config.period)
+    return Recording(counts, stimuli, table.neurons, config.period)
+
+
+def _with_names(message: str) -> str:
+    """What the reader says of its argument, in the words of the command line, which has no flag for the column."""
+    return message.replace("name the stimulus's column", "call the stimulus's column 'stimulus'")
 
 
 def run(config: Config, run: Run) -> None:
@@ -175,8 +187,8 @@ def _describe(config: Config, recording: Recording, axis: Any, run: Run) -> None
         "Poisson tuning: mean counts by stimulus, smoothed by leave-one-out likelihood, read as independent Poisson with "
         "the gain that they have on average, −Σ f kept. Any gain: the same curves with the gain integrated out, h = "
         "log(f / Σ f). With a Fano factor: that kernel over one number, chosen on trials held out of the curves. Learned "
-        "kernel: p(s | r) ∝ exp(h(s) · r + b(s)) by multinomial regression, which asks nothing of the "
-        "noise but its family. The population vector and the linear regression give a point, with one spread for all "
+        "kernel: p(s | r) ∝ exp(h(s) · r + b(s)), by the likelihood of the stimuli given the counts, which asks nothing of "
+        "the noise but its family. The population vector and the linear regression give a point, with one spread for all "
         "trials. decoded.csv in the run's folder has every trial's mean, standard deviation and central 95 % region by "
         "each.",
     )

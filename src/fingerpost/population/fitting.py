@@ -1,21 +1,28 @@
-"""Kernels learned from recorded counts, by multinomial regression of the stimulus on them."""
+"""Kernels learned from recorded counts, by regression of the stimulus on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fingerpost._lazy import require_extra
+from fingerpost._lazy import lazy_import
 from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
 from fingerpost.population._checks import activities, finite, number, real
 from fingerpost.population.codes.exponential import ExponentialFamilyCode
 
-PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+optimize = lazy_import("scipy.optimize")
+
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 FOLDS = 3
+ROUGHLY = (
+    0.1  # largest slope, in coordinates of curvature 1, at which a fit may end that only chooses the penalty
+)
+CELLS = 6  # of each bin, at whose centres the stimulus's probability is normalised
+RIDGE = 1e-3  # of the penalty, on the weights themselves: what the trials and smoothness leave open
 
 
 class FittedKernel(ExponentialFamilyCode):
@@ -23,9 +30,9 @@ class FittedKernel(ExponentialFamilyCode):
 
     Args:
       kernel, offset, grid, period: As there.
-      penalty: The penalty on squared weights that was used.
-      scores: Held-out mean log p(bin | r) in nats of each penalty that was tried; empty if it was given.
-      share: Share of training trials in each bin.
+      penalty: The penalty that was used.
+      scores: Held-out mean log p(s | r) in nats, of each penalty that was tried; empty if it was given.
+      share: Share of training trials at each knot; those between two are dealt to both.
     """
 
     def __init__(
@@ -53,31 +60,33 @@ def fit_kernel(
     penalty: float | str | Sequence[float] = "auto",
     seed: int = 0,
 ) -> FittedKernel:
-    r"""Learns h and b from trials by multinomial regression: p(bin j | r) ∝ exp(w_j · r + c_j).
+    r"""Learns h and b from trials, by the likelihood of the stimuli given the counts.
 
-    If counts are of the family φ(r) exp(h(s) · r + b(s)), Bayes' rule gives w_j = h(s_j) and c_j = b(s_j) + log π_j up to
-    constants, with π_j the share of trials in the bin: the regression asks nothing of φ. (Ma et al. 2006, “Poisson-like”
-    variability,
-    https://www.nature.com/articles/nn1790.) log π_j is taken off, so that the prior of the recording isn't counted when a
-    prior is given. Between centres of bins h and b are interpolated, and beyond the outer ones extended to the range's ends.
-    b is that of the recording's mean gain: gain 1 in `decode`.
+    If counts are of the family φ(r) exp(h(s) · r + b(s)), Bayes' rule gives p(s | r) = π(s) exp(h(s) · r + b(s)) / Z(r), with π
+    the stimuli's share in the recording: its likelihood asks nothing of φ. (Ma et al. 2006, “Poisson-like” variability,
+    https://www.nature.com/articles/nn1790.) π is held apart, so that the recording's prior isn't counted when a prior is given.
+    h and b are linear between knots. What is maximised is concave:
+
+    .. math:: \sum_t \log p(s_t \mid r_t) - \tfrac{λ}{2} \sum_{ki} (h_{k-1,i} - 2 h_{ki} + h_{k+1,i})^2 σ_i^2,
+
+    with σ_i the standard deviation of a neuron's counts: curved kernels are penalised, and not steep ones, which a penalty on
+    weights would flatten into a posterior far too wide. b is that of the recording's mean gain: gain 1 in `decode`.
 
     Args:
       counts: (T, N).
       stimuli: (T,).
-      bins: How many of equal width; or ``"values"``, one for each value that was shown. Bins without trials are left out.
-      span: The range of the stimulus on a line, which the bins divide; that of the trials unless given.
+      bins: Into how many equal parts the knots divide the range; or ``"values"``: then h and b are those of each value that
+        was shown, in no order, and λ penalises Σ h² σ².
+      span: The range of the stimulus on a line; that of the trials unless given.
       period: Length of the circle, or None.
-      penalty: On squared weights, with counts in units of their standard deviations: a number, or numbers to choose from
-        by held-out log likelihood; ``"auto"`` chooses from 0.1 … 1000.
+      penalty: λ, or numbers to choose from by held-out log likelihood; ``"auto"`` chooses from 0.3 … 300.
       seed: Deals trials to the parts that are held out.
 
     Returns:
       A `FittedKernel`.
 
     Raises:
-      MissingExtraError: Without scikit-learn (the extra ``data``).
-      ShapeError, InvalidValueError: If shapes differ, numbers aren't finite, or fewer than two bins have trials.
+      ShapeError, InvalidValueError: If shapes differ, numbers aren't finite, or all stimuli are the same.
 
     >>> from fingerpost.population import GaussianTuning, PoissonCode
     >>> draw = torch.Generator().manual_seed(0)
@@ -89,20 +98,42 @@ def fit_kernel(
     True
     """
     counts, stimuli = _trials(counts, stimuli)
-    label, centre, ends = _binned(stimuli, bins, span, period)
+    axis = _knots(stimuli, bins, span, period)
     spread = counts.std(0)
-    spread = torch.where(spread > 0, spread, 1.0)
-    x, y = (counts / spread).numpy(), label.numpy()
+    varies = spread > 0  # what never varies says nothing
+    x = torch.where(varies, counts / torch.where(varies, spread, 1.0), 0.0).numpy()
+    x = np.concatenate([x, np.ones((len(x), 1))], 1)
     tried = _penalties(penalty)
-    scores = _scores(x, y, tried, seed) if len(tried) > 1 else {}
+    scores = _scores(x, axis, tried, seed) if len(tried) > 1 else {}
     chosen = max(scores, key=lambda one: scores[one]) if scores else tried[0]
-    weights, constants = _regression(x, y, chosen)
-    share = torch.bincount(label, minlength=len(centre)).double() / len(label)
-    kernel = torch.from_numpy(weights) / spread
-    kernel = torch.where(counts.std(0) > 0, kernel, 0.0)  # what never varies says nothing
-    offset = torch.from_numpy(constants) - share.log()
-    grid, kernel, offset = _extended(centre, kernel, offset, ends)
-    return FittedKernel(kernel, offset, grid=grid, period=period, penalty=chosen, scores=scores, share=share)
+    found = torch.from_numpy(_fitted(x, axis.place, axis, chosen))
+    return FittedKernel(
+        torch.where(varies, found[:, :-1] / torch.where(varies, spread, 1.0), 0.0),
+        found[:, -1].contiguous(),
+        grid=torch.from_numpy(axis.knots),
+        period=period,
+        penalty=chosen,
+        scores=scores,
+        share=torch.from_numpy(axis.basis.T @ axis.share),
+    )
+
+
+class _Axis(NamedTuple):
+    """Where h and b are held, and where the stimulus's probability is normalised.
+
+    Args:
+      knots: (K,).
+      basis: Weights of the knots at the G cells that have trials, (G, K).
+      share: Share of trials in each of these cells, (G,).
+      place: Cell of each trial, (T,).
+      rough: The penalty's quadratic form, (K, K).
+    """
+
+    knots: np.ndarray
+    basis: np.ndarray
+    share: np.ndarray
+    place: np.ndarray
+    rough: np.ndarray
 
 
 def _trials(counts: Any, stimuli: Any) -> tuple[Tensor, Tensor]:
@@ -115,34 +146,33 @@ def _trials(counts: Any, stimuli: Any) -> tuple[Tensor, Tensor]:
     return counts, stimuli
 
 
-def _binned(
-    stimuli: Tensor, bins: int | str, span: tuple[float, float] | None, period: float | None
-) -> tuple[Tensor, Tensor, tuple[float, float] | None]:
-    """Bin of each trial, a centre for each bin, and the ends of the range on a line."""
+def _knots(stimuli: Tensor, bins: int | str, span: tuple[float, float] | None, period: float | None) -> _Axis:
+    shown = stimuli.numpy()
     if period is not None:
         period = number(period, "period", 0)
-        stimuli = stimuli % period % period  # just below 0 the first rounds up to the period
+        shown = shown % period % period  # just below 0 the first rounds up to the period
+    if not len(shown) or shown.min() == shown.max():
+        raise InvalidValueError("all stimuli are the same; at least two are needed to tell any apart")
     if bins == "values":
-        centre, label = stimuli.unique(return_inverse=True)
-        ends = None
-    else:
-        if not isinstance(bins, int) or isinstance(bins, bool) or bins < 2:
-            raise InvalidValueError(f"bins is {bins!r}; expected a whole number from 2 on, or 'values'")
-        low, high = (
-            (0.0, period) if period is not None else span or (float(stimuli.min()), float(stimuli.max()))
-        )
-        if not low <= float(stimuli.min()) <= float(stimuli.max()) <= high:
-            raise InvalidValueError(f"stimuli reach beyond the span from {low:g} to {high:g}")
-        width = (high - low) / bins or 1.0
-        place = ((stimuli - low) / width).long().clamp(0, bins - 1)
-        used, label = place.unique(return_inverse=True)
-        centre = low + width * (used.double() + 0.5)
-        ends = None if period is not None else (low, high)
-    if len(centre) < 2:
-        raise InvalidValueError(
-            f"stimuli fall into {len(centre)} bin; at least two are needed to tell any apart"
-        )
-    return label, centre, ends
+        knots, place = np.unique(shown, return_inverse=True)
+        return _Axis(knots, np.eye(len(knots)), np.bincount(place) / len(place), place, np.eye(len(knots)))
+    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 2:
+        raise InvalidValueError(f"bins is {bins!r}; expected a whole number from 2 on, or 'values'")
+    low, high = (0.0, period) if period is not None else span or (float(shown.min()), float(shown.max()))
+    if not low <= shown.min() <= shown.max() <= high:
+        raise InvalidValueError(f"stimuli reach beyond the span from {low:g} to {high:g}")
+    ends = np.linspace(low, high, bins + 1)
+    size = bins * CELLS
+    cell = np.clip(((shown - low) * (size / (high - low))).astype(int), 0, size - 1)
+    used, place = np.unique(cell, return_inverse=True)
+    unit, bent = np.eye(bins + 1), np.diff(np.eye(bins + 1), n=2, axis=0)
+    if period is not None:  # the last end is the first knot
+        unit = np.concatenate([np.eye(bins), np.eye(bins)[:1]])
+        bent = np.roll(np.eye(bins), -1, 0) - 2 * np.eye(bins) + np.roll(np.eye(bins), 1, 0)
+    centre = low + (used + 0.5) * ((high - low) / size)
+    basis = np.stack([np.interp(centre, ends, column) for column in unit.T], 1)
+    rough = bent.T @ bent + RIDGE * np.eye(len(unit.T))
+    return _Axis(ends[: unit.shape[1]], basis, np.bincount(place) / len(place), place, rough)
 
 
 def _penalties(penalty: Any) -> list[float]:
@@ -159,47 +189,68 @@ def _penalties(penalty: Any) -> list[float]:
     return [float(one) for one in listed]
 
 
-def _regression(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (J, N) and constants (J,)."""
-    linear = require_extra("sklearn.linear_model", "data", "fitting a kernel to counts")
-    model = linear.LogisticRegression(C=1 / penalty, max_iter=2000, tol=1e-5)
-    model.fit(x, y)
-    weights, constants = model.coef_, model.intercept_
-    if len(weights) == 1:  # of two classes the second's is given, with the first's at 0
-        weights = np.concatenate([-weights / 2, weights / 2])
-        constants = np.concatenate([-constants / 2, constants / 2])
-    return weights, constants
+def _levels(x: np.ndarray, weights: np.ndarray, axis: _Axis) -> np.ndarray:
+    """Log p(cell | r) of each trial, (T, G)."""
+    level = (x @ weights.T) @ axis.basis.T + np.log(axis.share)
+    level -= level.max(1, keepdims=True)
+    return level - np.log(np.exp(level).sum(1, keepdims=True))
 
 
-def _scores(x: np.ndarray, y: np.ndarray, penalties: Sequence[float], seed: int) -> dict[float, float]:
+def _fitted(
+    x: np.ndarray,
+    place: np.ndarray,
+    axis: _Axis,
+    penalty: float,
+    start: np.ndarray | None = None,
+    tolerance: float = 1e-3,
+) -> np.ndarray:
+    """Weights of the neurons and, last, of the constant, at each knot, (K, N + 1)."""
+    begin = np.zeros((len(axis.knots), x.shape[1])) if start is None else start
+    left, right, scale = _scaling(x, begin, axis, penalty)
+    seen = axis.basis[place].T @ x
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = begin + left @ (flat.reshape(begin.shape) * scale) @ right.T
+        log_mass = _levels(x, weights, axis)
+        bend = penalty * (axis.rough @ weights)
+        value = 0.5 * (bend * weights).sum() - log_mass[np.arange(len(x)), place].sum()
+        slope = (np.exp(log_mass) @ axis.basis).T @ x - seen + bend
+        return value, ((left.T @ slope @ right) * scale).ravel()
+
+    options = {"maxiter": 500, "maxcor": 20, "gtol": tolerance, "ftol": 1e-12}
+    flat = optimize.minimize(loss, np.zeros(begin.size), jac=True, method="L-BFGS-B", options=options).x
+    return begin + left @ (flat.reshape(begin.shape) * scale) @ right.T
+
+
+def _scaling(
+    x: np.ndarray, weights: np.ndarray, axis: _Axis, penalty: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates in which the second derivative is about 1: weights = left (scale ∘ z) rightᵀ.
+
+    At the start it is about λ Q ⊗ 1 + C ⊗ XᵀX, with C the trials' mean covariance of the basis: both terms are diagonal in the
+    eigenvectors of XᵀX and in those of C relative to Q.
+    """
+    mass = np.exp(_levels(x, weights, axis))
+    means = mass @ axis.basis
+    cov = axis.basis.T @ (mass.mean(0)[:, None] * axis.basis) - means.T @ means / len(x)
+    size, right = np.linalg.eigh(x.T @ x)
+    root = np.linalg.inv(np.linalg.cholesky(axis.rough))
+    level, turned = np.linalg.eigh(root @ cov @ root.T)
+    scale = (penalty + level.clip(0)[:, None] * size.clip(0)) ** -0.5
+    return root.T @ turned, right, scale
+
+
+def _scores(x: np.ndarray, axis: _Axis, penalties: Sequence[float], seed: int) -> dict[float, float]:
     """Held-out mean log probability of each penalty."""
-    fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
+    fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
     found = dict.fromkeys(penalties, 0.0)
     for part in range(FOLDS):
         train, test = fold != part, fold == part
-        used, inner = np.unique(y[train], return_inverse=True)
-        known = np.isin(y[test], used)  # a bin without a training trial can't be scored
-        if len(used) < 2 or not known.any():
+        if not test.any():  # of two trials
             continue
-        rows, own = x[test][known], np.searchsorted(used, y[test][known])
-        for one in penalties:
-            weights, constants = _regression(x[train], inner, one)
-            level = torch.log_softmax(torch.from_numpy(rows @ weights.T + constants), 1)
-            found[one] += float(level[torch.arange(len(own)), torch.from_numpy(own)].mean()) / FOLDS
+        weights = None
+        for one in sorted(penalties, reverse=True):
+            weights = _fitted(x[train], axis.place[train], axis, one, weights, ROUGHLY)
+            own = _levels(x[test], weights, axis)[np.arange(int(test.sum())), axis.place[test]]
+            found[one] += float(own.mean()) / FOLDS
     return found
-
-
-def _extended(
-    centre: Tensor, kernel: Tensor, offset: Tensor, ends: tuple[float, float] | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """With rows at the range's ends, which lie half a bin outside of the outer centres: on the line through the outer two."""
-    if ends is None:
-        return centre, kernel, offset
-    both = torch.cat([kernel, offset[:, None]], 1)
-    first = (ends[0] - centre[0]) / (centre[1] - centre[0])
-    last = (ends[1] - centre[-1]) / (centre[-1] - centre[-2])
-    both = torch.cat(
-        [both[:1] + first * (both[1:2] - both[:1]), both, both[-1:] + last * (both[-1:] - both[-2:-1])]
-    )
-    grid = torch.cat([centre.new_tensor([ends[0]]), centre, centre.new_tensor([ends[1]])])
-    return grid, both[:, :-1].contiguous(), both[:, -1].contiguous()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from fingerpost._delimited import read_cells
 from fingerpost.errors import InvalidValueError, did_you_mean
 
 LABELS = {"trial", "trials", "index", "id"}  # columns that number the trials, and are no neurons
+STIMULUS = ("stimulus", "stimuli")  # either is taken unless a name is given
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,18 @@ class CountTable:
 def read_counts(
     path: str | Path,
     *,
-    stimulus: str | Sequence[str] = "stimulus",
+    stimulus: str | Sequence[str] | None = None,
     neurons: Sequence[str] | None = None,
 ) -> CountTable:
     r"""Reads spike counts, one trial a row, with the stimulus that was shown.
 
     - `.csv`, `.tsv`, `.txt`: a header; a column of the stimulus, and one for each neuron. Columns called trial, index or id are
       passed over. Cells are separated by commas, semicolons, tabs or bars.
-    - `.npz`: arrays ``counts`` (T, N) and ``stimuli`` (T,) or (T, D), and perhaps ``neurons``, N names.
+    - `.npz`: arrays ``counts`` (T, N) and ``stimuli`` or ``stimulus``, (T,) or (T, D), and perhaps ``neurons``, N names.
 
     Args:
       path: The file.
-      stimulus: The column, or columns, of the stimulus in a text file.
+      stimulus: The column, or columns, of the stimulus in a text file; the one called stimulus or stimuli unless given.
       neurons: The neurons to keep, in this order; all unless given.
 
     Raises:
@@ -71,7 +75,7 @@ def read_counts(
     if kind == ".npz":
         counts, stimuli, names = _arrays(file)
     elif kind in (".csv", ".tsv", ".txt"):
-        counts, stimuli, names = _text(file, [stimulus] if isinstance(stimulus, str) else list(stimulus))
+        counts, stimuli, names = _text(file, stimulus)
     else:
         raise InvalidValueError(f"{file} ends in {kind!r}; counts are read from .csv, .tsv, .txt and .npz")
     if neurons is not None:
@@ -91,9 +95,10 @@ def _check(file: Path, counts: np.ndarray, stimuli: np.ndarray, names: Sequence[
     bad = ~(np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts)))
     if bad.any():
         trial, neuron = np.argwhere(bad)[0]
+        found = _fault(float(counts[trial, neuron]))
         raise InvalidValueError(
-            f"{file}: the count of neuron {names[neuron]!r} in trial {trial + 1} is {counts[trial, neuron]:g}; counts are "
-            "whole numbers from 0 on: leave out columns that are no neurons, and trials with missing counts"
+            f"{file}: the count of neuron {names[neuron]!r} in trial {trial + 1} is {found}; counts are whole numbers from 0 "
+            "on, not rates: leave out columns that are no neurons, and trials with missing counts"
         )
     if not np.isfinite(stimuli).all():
         trial = int(np.argwhere(~np.isfinite(stimuli))[0][0])
@@ -102,16 +107,26 @@ def _check(file: Path, counts: np.ndarray, stimuli: np.ndarray, names: Sequence[
         )
 
 
+def _fault(count: float) -> str:
+    if math.isnan(count):
+        return "missing (NaN)"
+    if math.isinf(count):
+        return "infinite"
+    return f"{count:g}, which is {'negative' if count < 0 else 'no whole number'}"
+
+
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     try:
         with np.load(file, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InvalidValueError(f"{file} cannot be read by NumPy: {error}") from None
-    key = "stimuli" if "stimuli" in arrays else "stimulus"
-    if "counts" not in arrays or key not in arrays:
+    except UNREADABLE as error:
         raise InvalidValueError(
-            f"{file} holds {', '.join(arrays) or 'nothing'}; expected the arrays counts and stimuli"
+            f"{file} cannot be read as an .npz archive: {str(error).partition(chr(10))[0]}"
+        ) from None
+    key = next((name for name in STIMULUS if name in arrays), None)
+    if "counts" not in arrays or key is None:
+        raise InvalidValueError(
+            f"{file} holds {', '.join(arrays) or 'nothing'}; expected the arrays counts (T, N) and stimuli (T,)"
         )
     counts, stimuli = (_numbers(file, arrays[name], name) for name in ("counts", key))
     if counts.ndim != 2 or stimuli.ndim not in (1, 2) or len(stimuli) != len(counts):
@@ -131,8 +146,11 @@ def _numbers(file: Path, array: Any, name: str) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _text(file: Path, stimulus: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _text(file: Path, given: str | Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     header, rows = read_cells(file, "trial")
+    if given is None:
+        given = next((name for name in STIMULUS if name in header), STIMULUS[0])
+    stimulus = [given] if isinstance(given, str) else list(given)
     for name in stimulus:
         if name not in header:
             raise InvalidValueError(
