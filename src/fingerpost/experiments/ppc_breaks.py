@@ -182,7 +182,7 @@ def _claim_breaks(run: Run, found: Results) -> None:
                 name=f"{'breaks' if broken else 'holds'}-{one.name}",
                 statement=f"{one.title}: the sum of the populations {'does not hold' if broken else 'holds'} the true "
                 "posterior.",
-                source=SOURCE if broken else f"{MA}: Poisson-like families, equation 7",
+                source=SOURCE if broken else f"{MA}: “Poisson-like” variability",
                 expected="KL ≥ 0.005 nats" if broken else "KL ≤ 1e-9 nats",
                 measured=kl[0],
                 low=0.005 if broken else None,
@@ -209,7 +209,7 @@ def _claim_repairs(run: Run, found: Results) -> None:
         Claim(
             name="repairs",
             statement="Σ A_kᵀ r_k, the right kernel, −g Σ f and one prior give the true posterior back.",
-            source=f"{MA}, equation 8; specification of the population experiments",
+            source=f"{MA}; specification of the population experiments",
             expected="KL ≤ 1e-8 nats in every break at every strength",
             measured=worst,
             high=1e-8,
