@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fingerpost.attention import _bptt_vocabulary
+from fingerpost.attention import _bptt_attention, _bptt_vocabulary
 from fingerpost.attention._bptt_attention import Search, search
 from fingerpost.attention._bptt_readout import maxout
 from fingerpost.attention._bptt_unit import scan_packed
@@ -45,6 +45,36 @@ def test_the_search_goes_back_through_each_of_its_outputs(inner, which):
         return tuple(made) if which == "all" else getattr(made, which)
 
     assert torch.autograd.gradcheck(run, [given[name] for name in names])
+
+
+@pytest.mark.parametrize("near", [1, 16], ids=["a sentence", "both"])
+def test_the_search_does_not_depend_on_how_many_sentences_are_looked_at_together(near, monkeypatch):
+    given, slices = arguments(False), [slice(0, 2), slice(2, 4), slice(4, 5)]
+    leaves = [value for name, value in given.items() if value is not None and name != "excluded"]
+
+    def run():
+        made = search(Search(**given), slices)
+        return *made, *torch.autograd.grad(sum(x.cos().sum() for x in made), leaves)
+
+    whole = run()
+    monkeypatch.setattr(_bptt_attention, "NEAR", near)
+    for one, other in zip(run(), whole):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("near", [1, 25], ids=["a row", "two rows"])
+def test_the_likelihood_does_not_depend_on_how_much_is_near(near, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(s, generator=generator, **f64).requires_grad_() for s in ((7, 3), (11, 3), (11,))]
+    target = torch.randint(11, (7,), generator=generator)
+
+    def run():
+        total = negative_log_likelihood(*given, target)
+        return total, *torch.autograd.grad(total, given)
+
+    whole = run()
+    monkeypatch.setattr(_bptt_vocabulary, "NEAR", near)
+    assert all(torch.equal(one, other) for one, other in zip(run(), whole))
 
 
 @pytest.mark.parametrize("chunk", [1, 22, 10**6], ids=["a row", "two rows", "all"])

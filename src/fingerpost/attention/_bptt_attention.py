@@ -10,6 +10,9 @@ from torch.autograd.function import once_differentiable
 
 from fingerpost.attention._bptt_unit import Slices, UnitBackward, UnitTape
 
+NEAR = 2**17
+"""Numbers of a tanh that are held at a time: as many as stay in a processor's own cache until they are added up."""
+
 
 class Searched(NamedTuple):
     """A decoder's way, for N words: states before and after each (N, n), contexts (N, c), weights α (N, S)."""
@@ -70,14 +73,17 @@ class _Search(torch.autograd.Function):
         queries = a.keys.new_empty(words, a.keys.shape[2])
         weights = a.keys.new_empty(words, a.keys.shape[1])
         contexts = a.values.new_empty(words, a.values.shape[2])
-        room, last = torch.empty_like(a.keys), a.initial
+        near, last = _near(a.keys), a.initial
+        room = torch.empty_like(a.keys[:near])
         for rows in slices:
             size = rows.stop - rows.start
             tape.enter(rows, last, a.initial)
             last = tape.after[rows]
             torch.mm(tape.before[rows], a.query.t(), out=queries[rows])
-            hidden = torch.add(a.keys[:size], queries[rows].unsqueeze(1), out=room[:size]).tanh_()
-            scores = hidden @ a.score_vector
+            scores = a.keys.new_empty(size, a.keys.shape[1])
+            for keys, query, some in zip(*(x.split(near) for x in (a.keys[:size], queries[rows], scores))):
+                hidden = torch.add(keys, query.unsqueeze(1), out=room[: len(keys)]).tanh_()
+                torch.mv(hidden.flatten(0, 1), a.score_vector, out=some.view(-1))
             if a.excluded is not None:
                 scores += a.excluded[:size]
             torch.softmax(scores, 1, out=weights[rows])
@@ -95,6 +101,11 @@ class _Search(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         given, made = ctx.saved_tensors[:10], ctx.saved_tensors[10:]
         return *_SearchBackward(Search(*given), ctx.slices, *made).run(*grads), None
+
+
+def _near(keys: Tensor) -> int:
+    """How many sentences of keys (B, S, a) a step looks at together; all of them where that saves nothing."""
+    return max(1, NEAR // max(1, keys.shape[1] * keys.shape[2])) if keys.device.type == "cpu" else len(keys)
 
 
 class _SearchBackward:
@@ -121,7 +132,8 @@ class _SearchBackward:
         self.grad_contexts = torch.empty_like(contexts)
         self.grad_keys = torch.zeros_like(arguments.keys)  # Σ_i ∂L/∂e_ij (1 − tanh²), without v until the end
         self.grad_score_vector = torch.zeros_like(arguments.score_vector)
-        self.hidden, self.slope = torch.empty_like(arguments.keys), torch.empty_like(arguments.keys)
+        self.near = _near(arguments.keys)
+        self.hidden, self.slope = (torch.empty_like(arguments.keys[: self.near]) for _ in range(2))
         self.one = arguments.keys.new_ones(())
 
     def run(
@@ -168,13 +180,15 @@ class _SearchBackward:
 
     def _through_scores(self, rows: slice, by_score: Tensor) -> None:
         """Writes ∂L/∂(W s) and adds to the keys' and v's, from ∂L/∂e_i (b, S)."""
-        of, size = self.of, len(by_score)
-        hidden = torch.add(of.keys[:size], self.queries[rows].unsqueeze(1), out=self.hidden[:size]).tanh_()
-        self.grad_score_vector.addmv_(hidden.flatten(0, 1).t(), by_score.flatten())
-        slope = torch.addcmul(self.one, hidden, hidden, value=-1, out=self.slope[:size])
-        torch.bmm(by_score.unsqueeze(1), slope, out=self.grad_queries[rows].unsqueeze(1))
-        self.grad_queries[rows].mul_(of.score_vector)
-        self.grad_keys[:size].addcmul_(slope, by_score.unsqueeze(2))
+        near, size, by_query = self.near, len(by_score), self.grad_queries[rows]
+        every = (self.of.keys[:size], self.grad_keys[:size], self.queries[rows], by_query, by_score)
+        for keys, by_keys, query, mine, by in zip(*(x.split(near) for x in every)):
+            hidden = torch.add(keys, query.unsqueeze(1), out=self.hidden[: len(keys)]).tanh_()
+            self.grad_score_vector.addmv_(hidden.flatten(0, 1).t(), by.flatten())
+            slope = torch.addcmul(self.one, hidden, hidden, value=-1, out=self.slope[: len(keys)])
+            torch.bmm(by.unsqueeze(1), slope, out=mine.unsqueeze(1))
+            by_keys.addcmul_(slope, by.unsqueeze(2))
+        by_query.mul_(self.of.score_vector)
 
     def _values(self) -> Tensor:
         """Σ_i α_ij ∂L/∂c_i, (B, S, c): all steps in one product, with zeros where a sentence has ended."""

@@ -10,6 +10,8 @@ from torch.autograd.function import once_differentiable
 
 CHUNK = 5_000_000
 """Numbers of logits that are held at a time, at most."""
+NEAR = 2**18
+"""Of these, as many as stay in a processor's own cache while their exponentials are taken and added up."""
 
 
 def negative_log_likelihood(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
@@ -58,14 +60,22 @@ def _likelihood(
     for start in range(0, len(hidden), rows):
         part, right = hidden[start : start + rows], target[start : start + rows, None]
         scores = torch.addmm(bias, part, weight.t(), out=logits[: len(part)])
-        top = scores.amax(1, keepdim=True)
         chosen = scores.gather(1, right)
-        odds = scores.sub_(top).exp_()
-        mass = odds.sum(1, keepdim=True)
+        top, mass = _exponentials(scores)
         total += (mass.log() + top - chosen).sum()
         if slopes is not None:
-            slopes.add(start, part, odds.scatter_add_(1, right, -mass), mass)
+            slopes.add(start, part, scores.scatter_add_(1, right, -mass), mass)
     return total, slopes
+
+
+def _exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Writes exp(x − max) over each row; returns the rows' max and Σ exp(x − max), (N, 1) each."""
+    top, mass = scores.new_empty(len(scores), 1), scores.new_empty(len(scores), 1)
+    some = max(1, NEAR // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
+    for rows, largest, added in zip(scores.split(some), top.split(some), mass.split(some)):
+        torch.amax(rows, 1, keepdim=True, out=largest)
+        torch.sum(rows.sub_(largest).exp_(), 1, keepdim=True, out=added)
+    return top, mass
 
 
 class _Slopes:
