@@ -71,6 +71,7 @@ def show(config: Config, run: Run, found: Found) -> None:
     """Texts, figures, tables and claims."""
     measured = Measured(config, found)
     _texts(config, run)
+    _text_of_start(run, measured)
     _figures(config, run, measured)
     _decay_table(config, run, measured)
     _length_table(config, run, measured)
@@ -94,8 +95,22 @@ def _texts(config: Config, run: Run) -> None:
         "Which distance counts",
         "In these models the fixed context enters every step of the decoder and its output. So the shortest path from source "
         "word j to any target word has as many steps of a recurrence as lie between j and the context, S − j, or "
-        "min(S − j, j − 1) where the encoder reads both ways; no step of the decoder is added, and slopes on the target "
-        "word's place show it. With attention that path has no step of a recurrence, whatever i, j and the length.",
+        "min(S − j, j − 1) where the encoder reads both ways, and none of the decoder: the slopes on the target word's place "
+        "say whether the decoder's steps cost anything. With attention that path has no step of a recurrence, whatever i, j and "
+        "the length.",
+    )
+
+
+def _text_of_start(run: Run, measured: Measured) -> None:
+    n, power = measured.far, mean_interval(measured.by_word("search", "start", log=True)).mean
+    norm = [math.exp(mean_interval(measured.at("search", state, "true", n)).mean) for state in STATES]
+    share = [mean_interval(measured.at("search", state, "share", n)).mean for state in STATES]
+    run.text(
+        "Not so at the start",
+        "Before training the weights α are all alike, and what reaches a word falls with the length: the norm at the true "
+        f"word goes as the length to the power {power:.2f}, and at {n} words {100 * share[0]:.0f} % of the squared gradient is "
+        f"there, where 1/(n + 1) is {100 / (n + 1):.0f} %. The path is short from the beginning, but narrow. Training makes "
+        f"the norm {norm[1] / norm[0]:.0f} times as large and the share {100 * share[1]:.0f} %.",
     )
 
 
