@@ -96,8 +96,8 @@ def _texts(config: Config, run: Run) -> None:
         "In these models the fixed context enters every step of the decoder and its output. So the shortest path from source "
         "word j to any target word has as many steps of a recurrence as lie between j and the context, S − j, or "
         "min(S − j, j − 1) where the encoder reads both ways, and none of the decoder: the slopes on the target word's place "
-        "say whether the decoder's steps cost anything. With attention that path has no step of a recurrence, whatever i, j and "
-        "the length.",
+        "say whether the decoder's steps cost anything. With attention that path has no step of a recurrence, whatever i, j "
+        "and the length.",
     )
 
 
