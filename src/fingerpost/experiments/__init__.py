@@ -291,6 +291,13 @@ EXPERIMENTS: dict[str, Entry] = {
             ("td",),
         ),
         Entry(
+            "attention-numbers",
+            "fingerpost.experiments.attention_numbers",
+            "Number words, short and long",
+            "English numbers into German ones by attention and two models with one context: by length, trained on or longer.",
+            ("attention",),
+        ),
+        Entry(
             "attention-translation",
             "fingerpost.experiments.attention_translation",
             "Translation of your own parallel text",
@@ -309,6 +316,13 @@ EXPERIMENTS: dict[str, Entry] = {
             "fingerpost.experiments.attention_signal",
             "Why attention works: the gradient's way to a word",
             "How much gradient a target word sends to each source word, by distance and length; the pass by hand, audited.",
+            ("attention",),
+        ),
+        Entry(
+            "attention-alignment",
+            "fingerpost.experiments.attention_alignment",
+            "Alignments where the truth is known",
+            "Attention scored against known orders, by kind and length; what reading both ways decides, and eq. 8's last word.",
             ("attention",),
         ),
     )
