@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,8 +92,10 @@ class Stopwatch:
         self._before, self._since = float(state["seconds"]), time.process_time()
 
 
-def new_model(kind: str, source_size: int, target_size: int, recipe: Recipe, seed: int) -> Any:
-    """One of `MODELS` with weights drawn from the seed alone."""
+def new_model(
+    kind: str, source_size: int, target_size: int, recipe: Recipe, seed: int, **changes: Any
+) -> Any:
+    """One of `MODELS` with weights drawn from the seed alone; `changes` are arguments of the model that take precedence."""
     sizes: dict[str, Any] = {
         "embedding": recipe.embedding,
         "hidden": recipe.hidden,
@@ -105,15 +107,23 @@ def new_model(kind: str, source_size: int, target_size: int, recipe: Recipe, see
     if kind == "search":
         made, sizes["attention"] = attention.RNNSearch, recipe.hidden
     with torch.random.fork_rng(devices=[]):
-        model = made.from_preset(source_size, target_size, "small", **sizes)
+        model = made.from_preset(source_size, target_size, "small", **{**sizes, **changes})
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
     return model.initialize("small", generator).to(recipe.device)
 
 
 def trained(
-    kind: str, corpus: Corpus, recipe: Recipe, seed: int, run: Run, prefix: str = ""
+    kind: str,
+    corpus: Corpus,
+    recipe: Recipe,
+    seed: int,
+    run: Run,
+    prefix: str = "",
+    make: Callable[..., Any] = new_model,
 ) -> tuple[Any, Any]:
     """Trains one model, once in the run's life; its translator stands in the run's folder.
+
+    `make` takes the arguments of `new_model` and gives what is trained; what is read back is of the library's own classes.
 
     With `reuse`, runs of the same experiment separated by commas, a model that one of them trained is taken from it: a
     cluster trains each seed in a job of its own, and one run more shows them together.
@@ -129,7 +139,7 @@ def trained(
 
     def work() -> dict[str, Any]:
         taken = _taken(name, corpus, recipe, run)
-        return taken or _train(kind, corpus, recipe, seed, run, name)
+        return taken or _train(kind, corpus, recipe, seed, run, name, make)
 
     facts = run.once(name, work)
     translator = attention.Translator.load(run.directory / name)
@@ -168,10 +178,12 @@ def _check_taken(name: str, corpus: Corpus, recipe: Recipe, other: RunFolder, fa
             )
 
 
-def _train(kind: str, corpus: Corpus, recipe: Recipe, seed: int, run: Run, name: str) -> dict[str, Any]:
+def _train(
+    kind: str, corpus: Corpus, recipe: Recipe, seed: int, run: Run, name: str, make: Callable[..., Any]
+) -> dict[str, Any]:
     encode = attention.EncodedPairs.encode
     pairs, held = (encode(text, corpus.source, corpus.target) for text in (corpus.train, corpus.held))
-    model = new_model(kind, corpus.source.size, corpus.target.size, recipe, seed)
+    model = make(kind, corpus.source.size, corpus.target.size, recipe, seed)
     batches = attention.Batches(pairs, size=recipe.batch_size, seed=derive_seed(seed, "batches"))
     per_epoch = batches.steps(0)
     updates, watch = recipe.epochs * per_epoch, Stopwatch()
