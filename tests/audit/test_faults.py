@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from audit.subjects import Layered, examine  # isort: skip
-from fingerpost.audit import TEMPLATES
+from fingerpost.audit import TEMPLATES, audit_gradients
 from fingerpost.experiments._faulty import FAULTS, previous_states, random_net, with_noise
 
 PARTIAL = {
@@ -112,3 +112,26 @@ def test_layers_that_nothing_reached_are_zeroed_whatever_sign_rounding_left_them
     faults = {fault.name: fault.layers for fault in examine(Layered(net), signals).faults}
     assert faults["zeroed"] == ("1", "2")
     assert set(faults["unconverged"]) >= {"3", "4", "5"}
+
+
+def test_a_mask_of_minus_infinity_before_an_activation_is_no_trouble():
+    class Masked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.outer = torch.nn.Linear(4, 3), torch.nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.outer(torch.sigmoid(self.inner(x).masked_fill(x[:, :3] > 1, -torch.inf)))
+
+    def loss(model, batch):
+        return (model(batch[0]) - batch[1]).square().sum(1)
+
+    def signal(model, batch):
+        found = torch.autograd.grad(loss(model, batch).mean(), list(model.parameters()))
+        return dict(zip(dict(model.named_parameters()), found))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, batch = Masked().double(), (torch.randn(32, 4).double(), torch.randn(32, 1).double())
+    report = audit_gradients(model, signal, batch, loss=loss, perturbations=4, cost=False)
+    assert report.verdict.name == "EXACT"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -33,7 +34,10 @@ class MissingDerivative(TorchFunctionMode):
         if not argument.requires_grad or argument.shape != value.shape:
             return value
         self.met += 1
-        return argument + (value - argument).detach()
+        passed = torch.where(
+            argument.isfinite(), argument, 0
+        )  # a mask of −∞ before a sigmoid is usual: ∞ − ∞ is not
+        return passed + (value - passed).detach()
 
 
 class TransposedWeights(TorchFunctionMode):
