@@ -63,5 +63,16 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, so that messages don't say "1 rows".
+
+    >>> counted(1, "row"), counted(2, "row"), counted(0, "entry")
+    ('1 row', '2 rows', '0 entries')
+    """
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun[:-1]}ies" if noun.endswith("y") else f"{number} {noun}s"
+
+
 class AlignmentError(FingerpostError, AssertionError):
     """A learning signal did not pass its audit; the message is the audit's report."""

@@ -244,6 +244,7 @@ MANY = "".join(f"s{k},{k},\ns{k},{k + 1},{k % 3}\n" for k in range(20))
         (HEAD + "".join(f"s{k},{k},1\n" for k in range(20)), "every sequence has the outcome 1"),
         (HEAD + "".join(f"s{k},7,{k}\n" for k in range(20)), "every feature is constant"),
         (HEAD + "".join(f"s{k},{k},{k % 2}\n" for k in range(9)), "has 9 sequences: at least 10"),
+        (HEAD + "a,0,1\n", "has 1 sequence: at least 10"),
     ],
 )
 def test_a_file_that_cannot_be_learnt_from_is_refused_in_one_line(tmp_path, text, said):

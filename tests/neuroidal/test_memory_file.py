@@ -49,8 +49,8 @@ def test_a_list_that_can_not_be_had_changes_nothing():
     for call, error, message in (
         (lambda: memory.join(["x", "x"], ["red"] * 2, ["blue"] * 2), InvalidValueError, "given twice"),
         (lambda: memory.join(["x", "red"], ["red"] * 2, ["blue"] * 2), InvalidValueError, "already"),
-        (lambda: memory.join(["x"], ["red"] * 2, ["blue"] * 2), ShapeError, "1 names for 2 items"),
-        (lambda: memory.join_link(["x", "y"], ["red"], ["blue"]), ShapeError, "2 names for 1 items"),
+        (lambda: memory.join(["x"], ["red"] * 2, ["blue"] * 2), ShapeError, "1 name for 2 items"),
+        (lambda: memory.join_link(["x", "y"], ["red"], ["blue"]), ShapeError, "2 names for 1 item;"),
         (lambda: memory.join_link(["x", "y"], ["red", "ret"], ["blue"] * 2), InvalidValueError, "did you mean 'red'"),
         (lambda: memory.link(["red"], ["blue", "round"]), ShapeError, "1 sources and 2 targets"),
         (lambda: memory.join([3], ["red"], ["blue"]), InvalidTypeError, "a word"),

@@ -217,9 +217,9 @@ NAN = torch.tensor(float("nan"), dtype=torch.float64)
         (
             [GOOD, GOOD._replace(observations=X[:, :1])],
             ShapeError,
-            "sequence 1 has 1 features and sequence 0 has 2",
+            "sequence 1 has 1 feature and sequence 0 has 2",
         ),
-        ([[GOOD], [GOOD._replace(observations=X[:, :1])]], ShapeError, "1 features"),
+        ([[GOOD], [GOOD._replace(observations=X[:, :1])]], ShapeError, "1 feature and"),
         ([GOOD, GOOD._replace(observations=X.float())], InvalidTypeError, r"float32.*float64"),
         ([GOOD._replace(rewards=X)], ShapeError, "sequence 0: rewards"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fingerpost._lazy import lazy_import
-from fingerpost.errors import ConfigError, FingerpostError
+from fingerpost.errors import ConfigError, FingerpostError, counted
 from fingerpost.experiments import _td_own_fits as fits
 from fingerpost.experiments import _td_own_results as results
 from fingerpost.lab import Run, derive_seed
@@ -114,8 +114,8 @@ def check_table(config: Config, table: Any) -> None:
     needed = max(FEWEST, 2 * config.folds)
     if len(table) < needed:
         raise ConfigError(
-            f"{config.data} has {len(table)} sequences: at least {needed} are needed for {config.folds} folds, and never fewer "
-            f"than {FEWEST}; lower --folds, or give more"
+            f"{config.data} has {counted(len(table), 'sequence')}: at least {needed} are needed for {config.folds} "
+            f"folds, and never fewer than {FEWEST}; lower --folds, or give more"
         )
     outcomes = {float(row.outcome) for row in table}
     if len(outcomes) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 
 
 def check_points(x: Tensor, name: str) -> None:
@@ -52,6 +52,6 @@ def times_like(t: Tensor | float, x: Tensor) -> Tensor:
         raise ShapeError(f"t has shape {tuple(time.shape)}; expected () or ({len(x)},), a time for each row")
     if time.numel() not in (1, len(x)):
         raise ShapeError(
-            f"t has {time.numel()} times and x {len(x)} rows; expected one time, or one for each row"
+            f"t has {counted(time.numel(), 'time')} and x {counted(len(x), 'row')}; expected one time, or one for each row"
         )
     return time.to(x.device, torch.float64).reshape(-1, *(1 for _ in x.shape[1:]))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError, ShapeError
+from fingerpost.errors import InvalidValueError, ShapeError, counted
 
 
 class Guided:
@@ -57,7 +57,9 @@ class Guided:
         if self._rows is None or len(self._rows[0]) != rows:
             c = self.condition
             if c.ndim and len(c) not in (1, rows):
-                raise ShapeError(f"condition has {len(c)} rows and x {rows}; expected one for each row")
+                raise ShapeError(
+                    f"condition has {counted(len(c), 'row')} and x {rows}; expected one for each row"
+                )
             given = c.expand(rows, *c.shape[1:]) if c.ndim else c.expand(rows)
             null = given if self.null is None else self.null.expand_as(given)
             self._rows = given, null, torch.cat([given, null])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fingerpost._lazy import require_extra
-from fingerpost.errors import InvalidValueError, ShapeError
+from fingerpost.errors import InvalidValueError, ShapeError, counted
 from fingerpost.flow._checks import check_points
 from fingerpost.flow.couplings._assignment import assign
 from fingerpost.flow.couplings.base import squared_distances
@@ -118,7 +118,7 @@ def nll(log_prob: Callable[[Tensor], Tensor], x: Tensor) -> float:
             f"log_prob returned shape {tuple(values.shape)}; expected ({len(x)},), one for each row"
         )
     if bool(values.isnan().any()):
-        raise InvalidValueError(f"log_prob is NaN in {int(values.isnan().sum())} of {len(x)} rows")
+        raise InvalidValueError(f"log_prob is NaN in {int(values.isnan().sum())} of {counted(len(x), 'row')}")
     return -float(values.detach().double().mean())
 
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 from fingerpost.neuroidal.fire import check_threshold, fire, fire_jointly
 from fingerpost.neuroidal.graphs.base import AbstractGraph
 from fingerpost.neuroidal.item import Item
@@ -92,7 +92,7 @@ def pairs(graph: AbstractGraph, a: Any, b: Any) -> tuple[bool, list[Item], list[
         raise InvalidTypeError("a and b are two items, or two lists of items; got one of each")
     firsts, seconds = (list(side) if many else [side] for side in (a, b))
     if len(firsts) != len(seconds):
-        raise ShapeError(f"a has {len(firsts)} items and b {len(seconds)}; give as many of both")
+        raise ShapeError(f"a has {counted(len(firsts), 'item')} and b {len(seconds)}; give as many of both")
     for side, items in (("a", firsts), ("b", seconds)):
         for place, item in enumerate(items):
             check_item(graph, item, f"{side}[{place}]" if many else side)

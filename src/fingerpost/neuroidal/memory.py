@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted, did_you_mean
 from fingerpost.neuroidal import _memory_file as memory_file
 from fingerpost.neuroidal import theory
 from fingerpost.neuroidal._raised import RaisedSynapses
@@ -347,7 +347,9 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 def _as_many(names: list[str], items: list[Item]) -> list[str]:
     if len(names) != len(items):
-        raise ShapeError(f"there are {len(names)} names for {len(items)} items; give as many of both")
+        raise ShapeError(
+            f"there are {counted(len(names), 'name')} for {counted(len(items), 'item')}; give as many of both"
+        )
     return names
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 
 
 def real(value: Any, name: str, shape: str = "") -> Tensor:
@@ -82,7 +82,7 @@ def _shaped(value: Any, neurons: int | None, name: str) -> Tensor:
         )
     if neurons is not None and found.shape[-1] != neurons:
         raise ShapeError(
-            f"{name} are of {found.shape[-1]} neurons, shape {tuple(found.shape)}; the code has {neurons}"
+            f"{name} are of {counted(found.shape[-1], 'neuron')}, shape {tuple(found.shape)}; the code has {neurons}"
         )
     return found
 
@@ -124,7 +124,7 @@ def periods_of(value: Any, grid: Tensor) -> tuple[float | None, ...]:
     size = max(axes_of(grid), 1)
     listed = tuple(value) if isinstance(value, Sequence) else (value,) * size
     if len(listed) != size:
-        raise ShapeError(f"period has {len(listed)} entries; the grid has {size} axes")
+        raise ShapeError(f"period has {counted(len(listed), 'entry')}; the grid has {size} axes")
     for one in listed:
         if one is not None and not (math.isfinite(float(one)) and float(one) > 0):
             raise InvalidValueError(f"period is {one}; expected a number above 0, or None for a line")

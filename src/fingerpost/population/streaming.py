@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fingerpost.errors import FingerpostError, InvalidValueError, ShapeError
+from fingerpost.errors import FingerpostError, InvalidValueError, ShapeError, counted
 from fingerpost.population.posterior import Posterior, onto_circle
 
 CACHE = 2**18  # exponentials that are held at a time
@@ -76,7 +76,7 @@ def _sliced(gain: Any, trials: int) -> Callable[[int, int, int], Any]:
         return lambda start, stop, step: gain
     if len(gain) != trials:
         raise ShapeError(
-            f"gain has {len(gain)} entries; expected a number, or one for each of {trials} trials"
+            f"gain has {counted(len(gain), 'entry')}; expected a number, or one for each of {trials} trials"
         )
     return lambda start, stop, step: gain[start:stop:step]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fingerpost._delimited import read_cells
-from fingerpost.errors import InvalidValueError, did_you_mean
+from fingerpost.errors import InvalidValueError, counted, did_you_mean
 
 LABELS = {"trial", "trials", "index", "id"}  # columns that number the trials, and are no neurons
 STIMULUS = ("stimulus", "stimuli")  # either is taken unless a name is given
@@ -136,7 +136,9 @@ def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     names = [str(one) for one in arrays["neurons"].reshape(-1)] if "neurons" in arrays else []
     names = names or [f"neuron {k + 1}" for k in range(counts.shape[1])]
     if len(names) != counts.shape[1]:
-        raise InvalidValueError(f"{file} names {len(names)} neurons and has counts of {counts.shape[1]}")
+        raise InvalidValueError(
+            f"{file} names {counted(len(names), 'neuron')} and has counts of {counts.shape[1]}"
+        )
     return counts, stimuli, names
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, did_you_mean
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def finite(value: Tensor, name: str) -> None:
     if bool(bad.any()):
         place = tuple(torch.nonzero(bad)[0].tolist())
         raise InvalidValueError(
-            f"{name} has {int(bad.sum())} entries that are NaN or infinite, first at {place}; drop or mend them first"
+            f"{name} is NaN or infinite in {counted(int(bad.sum()), 'entry')}, first at {place}; drop or mend them first"
         )
 
 

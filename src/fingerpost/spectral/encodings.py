@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 
 Spacing = Literal["paper", "released", "octave"]
 _HALF = (torch.float16, torch.bfloat16)
@@ -318,6 +318,6 @@ def _check_points(v: Tensor, d: int) -> None:
     if not finite:
         rows = (~torch.isfinite(v).reshape(-1, d).all(1)).nonzero().flatten().tolist()
         raise InvalidValueError(
-            f"coordinates of shape {tuple(v.shape)} have NaN or infinite values in {len(rows)} points, the first at row "
-            f"{rows[0]}; drop or impute them first"
+            f"coordinates of shape {tuple(v.shape)} have NaN or infinite values in {counted(len(rows), 'point')}, the first at "
+            f"row {rows[0]}; drop or impute them first"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError, NumericalError, ShapeError
+from fingerpost.errors import InvalidValueError, NumericalError, ShapeError, counted
 from fingerpost.spectral._decay import learned_over_value
 from fingerpost.spectral._kernel import Block, finite, floating
 from fingerpost.spectral._krylov import apply_function
@@ -183,7 +183,7 @@ def select_p(
         x, y, x_test, y_test = _points(data, test, held_out, seed)
         if x.shape[1] != 1:
             raise ShapeError(
-                f"points have {x.shape[1]} coordinates; the family 1/j^p is one-dimensional: (n, 1)"
+                f"points have {counted(x.shape[1], 'coordinate')}; the family 1/j^p is one-dimensional: (n, 1)"
             )
         judge = _judge_points(x, y, x_test, y_test, lambda p: FourierFeatures.power(p, len(x)), network)
     return _selection("p", values, judge, progress)
@@ -314,7 +314,8 @@ def _points(
         x_test, y_test = _pair(test, "test")
         if x_test.shape[1] != x.shape[1] or y_test.shape[1] != y.shape[1]:
             raise ShapeError(
-                f"test has {x_test.shape[1]} coordinates and {y_test.shape[1]} outputs; data {x.shape[1]} and {y.shape[1]}"
+                f"test has {counted(x_test.shape[1], 'coordinate')} and {counted(y_test.shape[1], 'output')}; data "
+                f"{x.shape[1]} and {y.shape[1]}"
             )
         return x, y, x_test, y_test
     if not 0 < held_out < 1:
@@ -322,7 +323,7 @@ def _points(
     count = round(held_out * len(x))
     if not 1 <= count <= len(x) - 2:
         raise ShapeError(
-            f"data has {len(x)} points; {count} of them held out leaves too few: give more, or test"
+            f"data has {counted(len(x), 'point')}; {count} of them held out leaves too few: give more, or test"
         )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     out, kept = order[:count], order[count:]

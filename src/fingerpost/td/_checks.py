@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 
 
 class OutcomeSequence(NamedTuple):
@@ -146,7 +146,8 @@ def checked_many(rows: list[Any], where: str = "") -> list[tuple[Tensor, Tensor,
         (x, *_), first = found[-1], found[0][0]
         if x.shape[1] != first.shape[1]:
             raise ShapeError(
-                f"{where}sequence {number} has {x.shape[1]} features and sequence 0 has {first.shape[1]}; expected the same"
+                f"{where}sequence {number} has {counted(x.shape[1], 'feature')} and sequence 0 has "
+                f"{first.shape[1]}; expected the same"
             )
         if x.dtype != first.dtype or x.device != first.device:
             raise InvalidTypeError(

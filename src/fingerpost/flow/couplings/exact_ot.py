@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError, ShapeError
+from fingerpost.errors import InvalidValueError, ShapeError, counted
 from fingerpost.flow.couplings._assignment import assign, solve_assignment
 from fingerpost.flow.couplings.base import AbstractCoupling, squared_distances
 
@@ -45,7 +45,7 @@ class ExactOT(AbstractCoupling):
             raise InvalidValueError(f"{self!r} needs the rows' conditions: coupling(x0, x1, condition=c)")
         if len(condition) != len(x1):
             raise ShapeError(
-                f"condition has {len(condition)} rows and x1 {len(x1)}; expected one for each row"
+                f"condition has {counted(len(condition), 'row')} and x1 {len(x1)}; expected one for each row"
             )
         return self._within(x0, x1, condition) if self.within_class else self._weighed(x0, x1, condition)
 

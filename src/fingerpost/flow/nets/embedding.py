@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 
 
 class TimeEmbedding(nn.Module):
@@ -82,8 +82,10 @@ def check_rows(t: Tensor, x: Tensor, condition: Tensor | None, shape: tuple[int,
         expected = ", ".join(map(str, shape))
         raise ShapeError(f"x has shape {tuple(x.shape)}; this network expects (B, {expected})")
     if t.ndim > 1 or t.numel() not in (1, len(x)):
-        raise ShapeError(f"t has shape {tuple(t.shape)} and x {len(x)} rows; expected () or ({len(x)},)")
+        raise ShapeError(
+            f"t has shape {tuple(t.shape)} and x {counted(len(x), 'row')}; expected () or ({len(x)},)"
+        )
     if condition is not None and condition.ndim and len(condition) not in (1, len(x)):
         raise ShapeError(
-            f"condition has {len(condition)} rows and x {len(x)}; expected a condition for each row"
+            f"condition has {counted(len(condition), 'row')} and x {len(x)}; expected a condition for each row"
         )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 from fingerpost.population._checks import finite, grid_of, number, real
 from fingerpost.population.codes.base import AbstractFamily
 from fingerpost.population.posterior import Posterior
@@ -81,7 +81,9 @@ class ExponentialFamilyCode(AbstractFamily):
                 f"{name} has shape {tuple(found.shape)}; expected {'(S, N)' if axes == 2 else '(S,)'}"
             )
         if self.grid is not None and len(found) != len(self.grid):
-            raise ShapeError(f"{name} has {len(found)} rows; the grid has {len(self.grid)} points")
+            raise ShapeError(
+                f"{name} has {counted(len(found), 'row')}; the grid has {counted(len(self.grid), 'point')}"
+            )
         return found
 
     def _at(self, values: Values, grid: Any, name: str) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError, counted
 from fingerpost.population._checks import activities, finite, real
 from fingerpost.population.codes.base import AbstractCode, Plan, per_trial
 from fingerpost.population.tuning import AbstractTuning, as_tuning
@@ -83,6 +83,6 @@ class GaussianNoiseCode(AbstractCode):
     def _fitting(self, mean: Tensor) -> Tensor:
         if self.covariance.ndim and len(self.covariance) != mean.shape[-1]:
             raise ShapeError(
-                f"covariance is of {len(self.covariance)} neurons; the tuning has {mean.shape[-1]}"
+                f"covariance is of {counted(len(self.covariance), 'neuron')}; the tuning has {mean.shape[-1]}"
             )
         return mean
