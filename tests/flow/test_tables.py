@@ -92,7 +92,7 @@ BAD = [
     ("a,b\n1,2\n3,red\n", {}, r"column 'b' holds 'red' in row 2"),
     ("a,b\n1,2\n3,\n", {}, r"1 of 2 rows.*column 'b', row 2"),
     ("a,b\n1,inf\n", {}, r"infinite.*column 'b', row 1"),
-    ("a,b\n1,2\n3\n", {}, r"row 2 has 1 cells and the first line 2"),
+    ("a,b\n1,2\n3\n", {}, r"row 2 has 1 cell and the first line 2"),
     ("a,a\n1,2\n", {}, "two columns called 'a'"),
     ("a,b\n", {}, "holds no rows"),
     ("", {}, "holds no rows"),

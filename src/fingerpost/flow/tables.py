@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fingerpost._delimited import read_cells
 from fingerpost._lazy import require_extra
-from fingerpost.errors import InvalidValueError, did_you_mean
+from fingerpost.errors import InvalidValueError, counted, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".npy", ".npz", ".parquet")
-_DELIMITERS = (",", ";", "\t", "|")
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "?"}
 
 
@@ -101,7 +100,8 @@ def read_table(
     elif kind in (".npy", ".npz"):
         named = _read_numpy(file)
     else:
-        named = _read_text(file)
+        header, rows = read_cells(file, may_lack_header=True)
+        named = dict(zip(header, zip(*rows)))
     if not named or not len(next(iter(named.values()))):
         raise InvalidValueError(f"{file} holds no rows")
     return _numeric(_chosen(named, columns, file), file, drop_text, drop_missing)
@@ -116,44 +116,6 @@ def _chosen(named: dict[str, Any], columns: Sequence[str] | None, file: Path) ->
                 f"{file} has no column {name!r}; it has {', '.join(named)}{did_you_mean(name, named)}"
             )
     return {name: named[name] for name in columns}
-
-
-def _read_text(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(f"{file} is not text in UTF-8: {error}; save it as CSV in UTF-8") from error
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first.count)
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(c.strip() for c in row)]
-    if not rows:
-        return {}
-    header = [cell.strip() for cell in rows[0]]
-    if all(_is_number(cell) for cell in header):
-        header = [f"x{k + 1}" for k in range(len(header))]
-    else:
-        rows = rows[1:]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise InvalidValueError(
-                f"{file}: row {number} has {len(row)} cells and the first line {len(header)} (separated by {delimiter!r})"
-            )
-    return dict(zip(_unique(header, file), zip(*rows)))
-
-
-def _unique(header: Sequence[str], file: Path) -> Sequence[str]:
-    twice = sorted({name for name in header if list(header).count(name) > 1})
-    if twice:
-        raise InvalidValueError(f"{file} has two columns called {twice[0]!r}; give each a name of its own")
-    return header
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_numpy(file: Path) -> dict[str, Any]:
@@ -206,7 +168,7 @@ def _numeric(named: dict[str, Any], file: Path, drop_text: bool, drop_missing: b
     if bad.any() and not drop_missing:
         row, column = np.argwhere(bad)[0]
         raise InvalidValueError(
-            f"{file}: {int(bad.any(1).sum())} of {len(values)} rows have missing or infinite values, first in column "
+            f"{file}: missing or infinite values in {int(bad.any(1).sum())} of {counted(len(values), 'row')}, first in column "
             f"{list(kept)[column]!r}, row {row + 1}; fill them in, or drop these rows with drop_missing"
         )
     lost = int(bad.any(1).sum())
