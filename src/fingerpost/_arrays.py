@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError
+from fingerpost.errors import InvalidTypeError, InvalidValueError, counted
 
 
 def numbers(value: Any, name: str) -> np.ndarray:
@@ -41,6 +41,33 @@ def check_finite(array: np.ndarray, name: str) -> None:
         place = np.argwhere(bad)[0].tolist()
         where = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
         raise InvalidValueError(
-            f"{name} has {int(bad.sum())} entries that are NaN or infinity (inf), first in {where}, counted from 0; "
+            f"{name} is NaN or infinity (inf) in {counted(int(bad.sum()), 'entry')}, first in {where}, counted from 0; "
             "drop or impute them first"
         )
+
+
+def names_of(X: Any) -> list[str] | None:
+    """The names of a table's columns, if it has any: of a DataFrame whose columns are strings, or a NumericTable."""
+    columns = getattr(X, "columns", None)
+    names = [] if columns is None else list(columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def checked_rows(X: Any, name: str = "X") -> np.ndarray:
+    """X as float64 of shape (n, d), n and d at least 1, all finite."""
+    if hasattr(X, "toarray"):
+        raise InvalidTypeError(f"{name} is a sparse matrix; expected a dense one: {name}.toarray()")
+    array = numbers(X, name)
+    if array.ndim != 2:
+        raise InvalidValueError(
+            f"{name} has shape {array.shape}. Expected 2D array (n, d), one sample a row. "
+            f"Reshape your data: {name}.reshape(-1, 1) is one column, {name}.reshape(1, -1) one row"
+        )
+    if array.shape[1] == 0:
+        raise InvalidValueError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+    if len(array) == 0:
+        raise InvalidValueError(
+            f"{name} has no sample: 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
+        )
+    check_finite(array, name)
+    return array

@@ -161,7 +161,7 @@ def test_a_setting_out_of_range_is_refused_at_fit(settings, said):
         ((X, np.c_[Y, Y]), {}, ShapeError, r"y has shape \(6, 2\)"),
         ((X, Y), {"sequences": [1, 2]}, ShapeError, r"sequences have shape \(2,\)"),
         ((X, Y), {"sequences": ["a"] * 6}, InvalidValueError, "sequence 'a' has outcomes from 0 to 5"),
-        ((X, np.where(Y == 3, np.nan, Y)), {}, InvalidValueError, "y has 1 entries that are NaN .* row 3"),
+        ((X, np.where(Y == 3, np.nan, Y)), {}, InvalidValueError, "y is NaN .* in 1 entry, first in row 3"),
         ((np.where(X[2, 1] == X, np.nan, X), Y), {}, InvalidValueError, "row 2, column 1"),
         (([(torch.ones(2, 2), float("nan"))],), {}, InvalidValueError, "sequence 0: outcome is nan"),
         (([(torch.ones(0, 2), 1.0)],), {}, ShapeError, "sequence 0: .*empty"),

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fingerpost._arrays import names_of
 from fingerpost.errors import InvalidValueError
 from fingerpost.flow._loss import cfm_loss
 from fingerpost.flow.couplings import ExactOT
-from fingerpost.flow.estimator_checks import check_parameters, checked_table, names_of
+from fingerpost.flow.estimator_checks import check_parameters, checked_table
 from fingerpost.flow.estimator_scaling import Scaling, check_independent, resolutions
 from fingerpost.flow.estimator_training import Best, TrainingJob
 from fingerpost.flow.estimator_training import train as train_here

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fingerpost.errors import InvalidTypeError, InvalidValueError, did_you_mean
+from fingerpost.errors import InvalidTypeError, InvalidValueError, counted, did_you_mean
 from fingerpost.flow.estimator_scaling import TRANSFORMS
 
 COUPLINGS = ("independent", "exact-ot")
@@ -47,15 +47,6 @@ def check_parameters(estimator: Any) -> None:
             )
 
 
-def names_of(x: Any) -> list[str] | None:
-    """The names of a table's columns, if it has any: of a DataFrame whose columns are strings, or a NumericTable."""
-    columns = getattr(x, "columns", None)
-    if columns is None:
-        return None
-    names = list(columns)
-    return names if names and all(isinstance(name, str) for name in names) else None
-
-
 def checked_table(x: Any, columns: Sequence[str] | None, least: int) -> np.ndarray:
     """X as float64 of shape (n, d), n ≥ `least`, all finite.
 
@@ -90,7 +81,7 @@ def checked_table(x: Any, columns: Sequence[str] | None, least: int) -> np.ndarr
         rows = np.flatnonzero(bad.any(1))
         row, column = np.argwhere(bad)[0]
         raise InvalidValueError(
-            f"X has NaN or infinity (inf) in {len(rows)} rows, first in row {row}, column {names[column]!r}; "
+            f"X has NaN or infinity (inf) in {counted(len(rows), 'row')}, first in row {row}, column {names[column]!r}; "
             "drop or impute them first"
         )
     return values

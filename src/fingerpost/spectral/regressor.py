@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fingerpost._arrays import checked_rows, names_of
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError, ShapeError
 from fingerpost.spectral._conjugate_gradients import conjugate_gradients, preconditioner
 from fingerpost.spectral._decay import learned_over_value
 from fingerpost.spectral._kernel import Block, floating, known, symmetric
-from fingerpost.spectral._regression_input import checked_labels, checked_rows, names_of
+from fingerpost.spectral._regression_input import checked_labels
 
 KERNELS = ("relu_ntk", "relu_nngp")
 SOLVERS = ("cg", "cholesky")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fingerpost._arrays import check_finite, numbers
-from fingerpost.errors import InvalidTypeError, InvalidValueError, ShapeError
+from fingerpost._arrays import check_finite, checked_rows, names_of, numbers
+from fingerpost.errors import InvalidValueError, ShapeError, counted
 from fingerpost.td._checks import OutcomeSequence, checked_many
 from fingerpost.td.tables import SequenceTable
 
@@ -36,33 +36,6 @@ def given_sequences(X: Any, y: Any, ids: Any) -> tuple[list[OutcomeSequence], li
         for chosen in groups
     ]
     return sequences, names_of(X)
-
-
-def names_of(X: Any) -> list[str] | None:
-    """The names of a table's columns, if it has any."""
-    columns = getattr(X, "columns", None)
-    names = [] if columns is None else list(columns)
-    return names if names and all(isinstance(name, str) for name in names) else None
-
-
-def checked_rows(X: Any, name: str = "X") -> np.ndarray:
-    """X as float64 of shape (n, d), n and d at least 1, all finite."""
-    if hasattr(X, "toarray"):
-        raise InvalidTypeError(f"{name} is a sparse matrix; expected a dense one: {name}.toarray()")
-    array = numbers(X, name)
-    if array.ndim != 2:
-        raise InvalidValueError(
-            f"{name} has shape {array.shape}. Expected 2D array (n, d), one observation a row. "
-            f"Reshape your data: {name}.reshape(-1, 1) is one column, {name}.reshape(1, -1) one row"
-        )
-    if array.shape[1] == 0:
-        raise InvalidValueError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
-    if len(array) == 0:
-        raise InvalidValueError(
-            f"{name} has no sample: 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
-        )
-    check_finite(array, name)
-    return array
 
 
 def _given(rows: list[Any]) -> list[OutcomeSequence]:
@@ -101,6 +74,6 @@ def _checked_outcomes(y: Any, rows: int) -> np.ndarray:
     if array.ndim != 1:
         raise ShapeError(f"y has shape {array.shape}; expected (n,)")
     if len(array) != rows:
-        raise ShapeError(f"y has {len(array)} rows and X has {rows}; they must be as many")
+        raise ShapeError(f"y has {counted(len(array), 'row')} and X has {rows}; they must be as many")
     check_finite(array, "y")
     return array

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fingerpost._arrays import checked_rows, names_of
 from fingerpost.errors import InvalidValueError, NumericalError
 from fingerpost.td._checks import OutcomeSequence, check_choice, check_number, check_unit, checked_many
-from fingerpost.td._learner_input import checked_rows, given_sequences, names_of
+from fingerpost.td._learner_input import given_sequences
 from fingerpost.td.maps import batch_fixed_point, stable_alpha, sweep
 from fingerpost.td.updates import TRACES, td_updates
 
