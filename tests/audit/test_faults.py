@@ -128,10 +128,10 @@ def test_a_mask_of_minus_infinity_before_an_activation_is_no_trouble():
 
     def signal(model, batch):
         found = torch.autograd.grad(loss(model, batch).mean(), list(model.parameters()))
-        return dict(zip(dict(model.named_parameters()), found))
+        return {name: -g for (name, _), g in zip(model.named_parameters(), found)}
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, batch = Masked().double(), (torch.randn(32, 4).double(), torch.randn(32, 1).double())
     report = audit_gradients(model, signal, batch, loss=loss, perturbations=4, cost=False)
-    assert report.verdict.name == "EXACT"
+    assert "flip the sign" in report.verdict.reason
