@@ -34,9 +34,8 @@ class MissingDerivative(TorchFunctionMode):
         if not argument.requires_grad or argument.shape != value.shape:
             return value
         self.met += 1
-        passed = torch.where(
-            argument.isfinite(), argument, 0
-        )  # a mask of −∞ before a sigmoid is usual: ∞ − ∞ is not
+        # a mask of −∞ before a sigmoid is usual, and ∞ − ∞ is no number
+        passed = torch.where(argument.isfinite(), argument, 0)
         return passed + (value - passed).detach()
 
 
