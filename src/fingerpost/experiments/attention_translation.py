@@ -92,7 +92,7 @@ class Config:
     dropout: float = 0.3
     epochs: int = 5
     batch_size: int = 64
-    rate: float = 0.001
+    rate: float = 0.002
     beam: int = 5
     edges: tuple[int, ...] = ()
     target_bleu: float = 0.0
