@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fingerpost.experiments._attention_translation_claims import ABOVE_ZERO
 from fingerpost.experiments._translation import MODELS
 from fingerpost.experiments._translation_scores import Score
 from fingerpost.lab import Claim, Run
@@ -60,7 +61,7 @@ def inside(config: Config, judged: Judged) -> list[Claim]:
                 f"From 1 to {trained} joined pairs, attention loses less than {name}.",
                 f"{PAPER}, Figure 2",
                 judged.fall_less_than(kind, trained),
-                (0.0, None),
+                (ABOVE_ZERO, None),
                 f"the other's fall less attention's; {note}",
             ),
             _claim(
@@ -68,7 +69,7 @@ def inside(config: Config, judged: Judged) -> list[Claim]:
                 f"Attention translates {trained} joined pairs better than {name}.",
                 f"{PAPER}, Figure 2",
                 judged.gap(kind, trained),
-                (0.0, None),
+                (ABOVE_ZERO, None),
                 note,
             ),
         ]
@@ -100,7 +101,7 @@ def beyond(config: Config, judged: Judged) -> list[Claim]:
                 f"Of {longest} joined pairs, longer than trained on, attention translates better than {name}.",
                 ROBUST,
                 judged.gap(kind, longest),
-                (0.0, None),
+                (ABOVE_ZERO, None),
                 note,
             ),
             _claim(
@@ -108,7 +109,7 @@ def beyond(config: Config, judged: Judged) -> list[Claim]:
                 f"Of its score on single pairs, attention keeps more at {longest} joined than {name}.",
                 ROBUST,
                 judged.kept_more_than(kind, longest),
-                (0.0, None),
+                (ABOVE_ZERO, None),
                 note,
                 "points of percent",
             ),
@@ -119,7 +120,7 @@ def beyond(config: Config, judged: Judged) -> list[Claim]:
             f"Translating {longest} sentences one by one with attention is better than translating them joined.",
             CONTROL,
             judged.parts_less_whole("search", longest),
-            (0.0, None),
+            (ABOVE_ZERO, None),
             _note(config, judged, longest),
         )
     )
@@ -143,7 +144,7 @@ def _claim(
     if low is None:
         expected = f"≤ {high:g}"
     elif high is None:
-        expected = f"> {low:g}"
+        expected = f"> {0 if low == ABOVE_ZERO else low:g}"
     else:
         expected = f"{low:g} to {high:g}".replace("-", "−")
     return Claim(

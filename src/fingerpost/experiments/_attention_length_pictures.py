@@ -136,8 +136,11 @@ def draw(drawn: Sequence[tuple[int, Mapping[str, Any]]]) -> Any:
             shown = axis.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             axis.grid(False)
             for edge in edges[1:]:
-                axis.axvline(edge - 0.5, color="#D55E00", linewidth=1.0)
+                axis.axvline(edge - 0.5, color="#D55E00", linewidth=0.8)
             axis.set_xticks((edges[:-1] + edges[1:] - 1) / 2, [str(k) for k in range(1, count + 1)])
+            step = max(5, 5 * round(len(weights) / 30))
+            words = np.arange(step, len(weights) + 1, step)
+            axis.set_yticks(words - 1, [str(word) for word in words])
             axis.set(xlabel="part of the source", ylabel="translated word")
             axis.set_title(f"{count} joined, {one['which']}:\nBLEU {one['bleu']:.0f}", fontsize=13)
             axis.tick_params(length=0)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 METRIC = {"tokenize": "none", "lowercase": True}
 """BLEU of words: they are told apart already."""
+Failures = dict[str, list[dict[str, float]]]
+"""By model, for each number joined, the means over trainings of what `failure` gives."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,16 @@ def back(lines: list[str], places: Any) -> list[str]:
 def show(config: Config, side: Side, found: Found, run: Run) -> None:
     """Tables, figures and claims."""
     judged = judge(side, found)
+    measured = failures(side, found)
+    summary(config, judged, measured, run)
     lengths_table(config, judged, run)
     gaps_table(judged, run)
     pictures.lengths(config, judged, run)
-    failures_table(side, found, judged, run)
-    pictures.failures(config, failures(side, found), run)
-    positions_table(config, side, found, run)
-    pictures.where(config, positions(config, side, found), found, run)
+    failures_table(judged, measured, run)
+    pictures.failures(config, measured, run)
+    scored = positions(config, side, found)
+    positions_table(side, scored, run)
+    pictures.where(config, scored, found, run)
     searches_table(config, side, found, judged, run)
     pictures.maps(config, found, run)
     trainings_table(found, judged, run)
@@ -133,8 +138,38 @@ def show(config: Config, side: Side, found: Found, run: Run) -> None:
     claims.state(config, judged, run)
 
 
+def summary(config: Config, judged: Judged, measured: Failures, run: Run) -> None:
+    """Up to which length each model holds, and what attention does at the first where it does not."""
+    held = {kind: holds_to(config, judged, kind) for kind in judged.whole}
+    each = "; ".join(f"{MODELS[kind]}, up to {count}" for kind, count in held.items())
+    text = (
+        f"Trained on 1 to {config.trained} joined pairs and tested on 1 to {config.longest}. Within {config.within:g} BLEU of "
+        f"its own score on single pairs, 95 % interval and all, each model stays up to so many joined: {each}."
+    )
+    broken = held["search"] + 1
+    if broken <= config.longest:
+        found = measured["search"][broken - 1]
+        whole, parts = (scores["search"][broken - 1].score().mean for scores in (judged.whole, judged.parts))
+        text += (
+            f" At {broken}, attention scores {whole:.1f} and, part by part, {parts:.1f}. Joined, its translations have "
+            f"{found['length']:.2f} of the reference's words and "
+            f"{found['sentences']:.1f} sentences, {100 * found['complete']:.0f} % of them ended by themselves."
+        )
+    run.text("Where it holds", text)
+
+
+def holds_to(config: Config, judged: Judged, kind: str) -> int:
+    """The length up to which a model's score is within bounds of that of single pairs, at every length on the way."""
+    for count in judged.counts:
+        if any(abs(end) > config.within for end in judged.fall(kind, count).interval):
+            return count - 1
+    return len(judged.counts)
+
+
 def _cells(score: Score) -> list[Any]:
-    return [score.mean, format_interval(score.interval, 4)]
+    # a thousandth of a BLEU is less than any interval, and the sums' rounding is no difference
+    mean, low, high = (round(value, 3) + 0.0 for value in score)
+    return [mean, format_interval((low, high), 4)]
 
 
 def lengths_table(config: Config, judged: Judged, run: Run) -> None:
@@ -147,7 +182,7 @@ def lengths_table(config: Config, judged: Judged, run: Run) -> None:
                 [
                     count, "yes" if count <= config.trained else "no", judged.number(count), judged.source_words(count),
                     MODELS[kind], *_cells(judged.score(kind, count)), "–" if np.isnan(over[0]) else format_interval(over, 4),
-                    *_cells(judged.fall(kind, count)), judged.parts[kind][count - 1].score().mean,
+                    *_cells(judged.fall(kind, count)), _cells(judged.parts[kind][count - 1].score())[0],
                     *_cells(judged.parts_less_whole(kind, count)),
                 ]
             )  # fmt: skip
@@ -192,9 +227,9 @@ def gaps_table(judged: Judged, run: Run) -> None:
 # what goes wrong
 
 
-def failures(side: Side, found: Found) -> dict[str, list[dict[str, float]]]:
+def failures(side: Side, found: Found) -> Failures:
     """By model, for each number joined: length, ends, sentences and repetitions of translations, and how they were read."""
-    rows: dict[str, list[dict[str, float]]] = {}
+    rows: Failures = {}
     for kind, trainings in found.tested.items():
         for count in range(1, len(side.places) + 1):
             each = [failure(one[count - 1], side, count) for one in trainings]
@@ -208,11 +243,10 @@ def failure(tested: dict[str, Any], side: Side, count: int) -> dict[str, float]:
     """The same of one training at one length."""
     references = side.joined(side.references, count)
     words = [sum(len(line.split()) for line in lines) for lines in (tested["words"], references)]
-    ended = [sum(len(fits.cut(line)) for line in lines) for lines in (tested["words"], references)]
     found = {
         "length": words[0] / words[1],
         "complete": float(np.mean(tested["complete"])),
-        "sentences": ended[0] / ended[1],
+        "sentences": float(np.mean([len(fits.cut(line)) for line in tested["words"]])),
         "repeated words": fits.repeated_share(tested["words"]) - fits.repeated_share(references),
     }
     for name in MEASURES if "entropy" in tested else ():
@@ -221,10 +255,9 @@ def failure(tested: dict[str, Any], side: Side, count: int) -> dict[str, float]:
     return found
 
 
-def failures_table(side: Side, found: Found, judged: Judged, run: Run) -> None:
+def failures_table(judged: Judged, measured: Failures, run: Run) -> None:
     """What translations lack or have too much of, by length."""
     rows = []
-    measured = failures(side, found)
     for count in judged.counts:
         for kind, each in measured.items():
             one = each[count - 1]
@@ -237,7 +270,7 @@ def failures_table(side: Side, found: Found, judged: Judged, run: Run) -> None:
     ]  # fmt: skip
     caption = (
         "Length: words of translations over those of references; 1 is right, less is stopped early. Ended: translations with "
-        "an end within the search's limit. Sentences: those that a mark ends, over references'. Repetitions: four-grams that "
+        "an end within the search's limit. Sentences: those that marks end, of one translation. Repetitions: four-grams that "
         "their translation has before, less the same of the references. Of attention: entropy, 0 looks at one word, 1 at all "
         "alike; order, Kendall's τ of target and source places; attention that a source word lacks to 1 (missed) or has "
         "beyond. Means over trainings."
@@ -271,9 +304,8 @@ def by_position(outputs: list[list[str]], references: list[list[str]], metric: A
     return [Scores([one[k] for one in cuts], side, metric).score() for k, side in enumerate(references)]
 
 
-def positions_table(config: Config, side: Side, found: Found, run: Run) -> None:
+def positions_table(side: Side, scored: dict[int, dict[str, list[Score]]], run: Run) -> None:
     """BLEU by the place of a sentence in the joined one."""
-    scored = positions(config, side, found)
     if not scored:
         run.text(
             "Not shown: BLEU by position", "Too few joined sentences can be cut at marks into their parts."

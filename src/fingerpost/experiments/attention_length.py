@@ -89,7 +89,7 @@ class Config:
     dropout: float = 0.2
     epochs: int = 3
     batch_size: int = 64
-    rate: float = 0.001
+    rate: float = 0.002
     beam: int = 5
     within: float = 3.0
     device: str = "cpu"
