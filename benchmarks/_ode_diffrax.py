@@ -1,51 +1,21 @@
-"""Diffrax under jit, in a process of its own: JAX's threads and torch's stay apart, and its flags are set before import.
-
-`Worker` is the parent's side; run as a script, this file is the child, which answers one JSON line for each it reads.
-"""
+"""Diffrax under jit, in a process of its own: `Diffrax` is the parent's side; run as a script, this file is the child."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-FLAGS = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-    "OMP_NUM_THREADS": "1",
-}
+from _worker import Worker, answer_all, seconds_of
 
 
-class Worker:
+class Diffrax(Worker):
     """The parent's side. `seconds(calls)` is CPU time of the child for each call."""
 
     def __init__(self) -> None:
-        self.child = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **FLAGS},
-        )
-        self.folder = tempfile.TemporaryDirectory()
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        assert self.child.stdin is not None
-        assert self.child.stdout is not None
-        self.child.stdin.write(json.dumps(request) + "\n")
-        self.child.stdin.flush()
-        line = self.child.stdout.readline()
-        if not line:
-            raise RuntimeError("the process with diffrax ended")
-        return json.loads(line)
+        super().__init__(__file__, "diffrax")
 
     def load(self, case: Any) -> None:
         """Gives the child a case: weights, state, times and loss."""
@@ -66,31 +36,21 @@ class Worker:
     def seconds(self, what: str, rtol: float, atol: float, calls: int) -> float:
         return self.ask(do="time", what=what, rtol=rtol, atol=atol, calls=calls)["seconds"]
 
-    def close(self) -> None:
-        assert self.child.stdin is not None
-        self.child.stdin.close()
-        self.child.wait()
-        self.folder.cleanup()
-
 
 def child() -> None:
-    program: Program | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer: dict[str, Any] = {}
+    loaded: list[Program] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
         if request["do"] == "load":
-            program = Program(request)
-        else:
-            assert program is not None
-            run = program.compiled(request["what"], request["rtol"], request["atol"])
-            if request["do"] == "result":
-                np.savez(request["path"], *run())
-            else:
-                start = time.process_time()
-                for _ in range(request["calls"]):
-                    run()
-                answer["seconds"] = (time.process_time() - start) / request["calls"]
-        print(json.dumps(answer), flush=True)
+            loaded[:] = [Program(request)]
+            return {}
+        run = loaded[0].compiled(request["what"], request["rtol"], request["atol"])
+        if request["do"] == "time":
+            return seconds_of(run, request["calls"])
+        np.savez(request["path"], *run())
+        return {}
+
+    answer_all(answer)
 
 
 class Program:

@@ -1,31 +1,23 @@
 """Other ways to a tangent kernel, for benchmarks/spectral.py: torch.func's two, and neural-tangents in a process of its own.
 
 neural-tangents runs in the environment whose interpreter FINGERPOST_NEURAL_TANGENTS_PYTHON names
-(requirements-spectral.txt); run as a script, this file is that process, which answers one JSON line for each it reads.
-Neither torch nor fingerpost is imported there.
+(requirements-spectral.txt); run as a script, this file is that process. Neither torch nor fingerpost is
+imported there.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from _worker import Worker, answer_all, seconds_of
+
 VARIABLE = "FINGERPOST_NEURAL_TANGENTS_PYTHON"
-FLAGS = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "JAX_PLATFORMS": "cpu",
-    "OMP_NUM_THREADS": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
 
 
 def jacobian_contraction(model: Any, x: Any, reduce: str) -> Callable[[], Any]:
@@ -68,29 +60,11 @@ def vector_products(model: Any, x: Any) -> Callable[[], Any]:
     return lambda: vmap(vmap(pair, (None, 0)), (0, None))(x, x)
 
 
-class NeuralTangents:
+class NeuralTangents(Worker):
     """The parent's side: kernels of perceptrons by structured derivatives under jit."""
 
     def __init__(self, python: str) -> None:
-        self.child = subprocess.Popen(
-            [python, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, **FLAGS},
-        )
-        self.folder = tempfile.TemporaryDirectory()
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        assert self.child.stdin is not None
-        assert self.child.stdout is not None
-        self.child.stdin.write(json.dumps(request) + "\n")
-        self.child.stdin.flush()
-        line = self.child.stdout.readline()
-        if not line:
-            raise RuntimeError("the process with neural-tangents ended")
-        return json.loads(line)
+        super().__init__(__file__, "neural-tangents", python, quiet=True)
 
     def load(self, model: Any, x: Any, trace: bool) -> np.ndarray:
         """Gives the child a perceptron with ReLUs and samples; returns their kernel."""
@@ -104,12 +78,6 @@ class NeuralTangents:
 
     def seconds(self, calls: int) -> float:
         return self.ask(do="time", calls=calls)["seconds"]
-
-    def close(self) -> None:
-        assert self.child.stdin is not None
-        self.child.stdin.close()
-        self.child.wait()
-        self.folder.cleanup()
 
 
 def neural_tangents() -> NeuralTangents | str:
@@ -126,20 +94,16 @@ def neural_tangents() -> NeuralTangents | str:
 
 
 def child() -> None:
-    run: Callable[[], Any] | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer: dict[str, Any] = {}
-        if request["do"] == "load":
-            run = compiled(request)
-            np.save(request["found"], np.asarray(run()))
-        else:
-            assert run is not None
-            start = time.process_time()
-            for _ in range(request["calls"]):
-                run()
-            answer["seconds"] = (time.process_time() - start) / request["calls"]
-        print(json.dumps(answer), flush=True)
+    loaded: list[Callable[[], Any]] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if request["do"] == "time":
+            return seconds_of(loaded[0], request["calls"])
+        loaded[:] = [compiled(request)]
+        np.save(request["found"], np.asarray(loaded[0]()))
+        return {}
+
+    answer_all(answer)
 
 
 def compiled(request: dict[str, Any]) -> Callable[[], Any]:

@@ -18,7 +18,7 @@ from torch.distributions import Independent, Normal
 
 from _interleave import environment
 from _ode_cases import ATOL, CASES, RTOL, Augmented, Case, TooManyEvaluations
-from _ode_diffrax import Worker
+from _ode_diffrax import Diffrax
 from _ode_peers import OURS, PEERS, missing
 from _ode_rows import Times, absent, figure, over_floor, speed_up
 from _turns import Timed, here, turns
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[*CASES, "dense"], help="one case, printed and not written")
     flags = parser.parse_args()
     repeats = 5 if flags.quick else 11
-    worker = None if missing("diffrax") else Worker()
+    worker = None if missing("diffrax") else Diffrax()
     rows: list[Row] = []
     for name in [flags.only] if flags.only else [*CASES, "dense"]:
         rows += dense_rows() if name == "dense" else Bench(CASES[name](), worker, repeats).rows()
@@ -70,7 +70,7 @@ class Bench:
       repeats: Turns of each timing.
     """
 
-    def __init__(self, case: Case, worker: Worker | None, repeats: int) -> None:
+    def __init__(self, case: Case, worker: Diffrax | None, repeats: int) -> None:
         self.case, self.worker, self.repeats = case, worker, repeats
         self.states, self.gradient = reference(case)
         self.peers = {key: subject for key, (module, subject) in PEERS.items() if not missing(module)}

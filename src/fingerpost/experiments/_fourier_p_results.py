@@ -131,12 +131,18 @@ def _nets(config: Config, run: Run, trained: list[Trained]) -> None:
     _claim_same_best(config, run, trained)
 
 
+def _over(mine: Any, theirs: Any) -> tuple[float, tuple[float, float]]:
+    """Mean of mine over mean of theirs, with the paired interval of their difference in the same unit."""
+    gap, scale = paired_interval(mine.tolist(), theirs.tolist()), float(theirs.mean())
+    low, high = gap.interval
+    return 1 + gap.mean / scale, (1 + low / scale, 1 + high / scale)
+
+
 def _claim_best(config: Config, run: Run, sweeps: Sweeps, alpha: float, place: int) -> None:
     others = [p for p in config.powers if p != 1.0]
     rival = best(config, sweeps, alpha, place, others)
     mine, theirs = sweeps[alpha, 1.0].test[place], sweeps[alpha, rival].test[place]
-    scale = float(theirs.mean())
-    found = paired_interval(mine.tolist(), theirs.tolist())
+    ratio, interval = _over(mine, theirs)
     rows = torch.stack([sweeps[alpha, p].test[place] for p in config.powers]).argmin(0)
     wins = int((rows == config.powers.index(1.0)).sum())
     own = " This is the source's own setting." if alpha == 1.0 and place == PAPER else ""
@@ -146,9 +152,9 @@ def _claim_best(config: Config, run: Run, sweeps: Sweeps, alpha: float, place: i
             statement=f"p = 1 is the optimal choice (smallest test loss): α = {alpha:g}, {when(config, place)}.",
             source=f"{SOURCE}, Fourier features in one dimension",
             expected="≤ 1, with its whole interval",
-            measured=1 + found.mean / scale,
+            measured=ratio,
             high=1.0,
-            interval=tuple(1 + end / scale for end in found.interval),
+            interval=interval,
             unit="test loss of p = 1 over that of the best other p",
             decided_by="interval",
             note=f"best other: p = {exact.shown(rival)}; p = 1 is lowest for {wins} of {config.signals} signals, "
@@ -159,8 +165,7 @@ def _claim_best(config: Config, run: Run, sweeps: Sweeps, alpha: float, place: i
 
 def _claim_overfits(config: Config, run: Run, sweeps: Sweeps, alpha: float) -> None:
     low, one = sweeps[alpha, 0.0], sweeps[alpha, 1.0]
-    scale = float(one.test[PAPER].mean())
-    found = paired_interval(low.test[PAPER].tolist(), one.test[PAPER].tolist())
+    ratio, interval = _over(low.test[PAPER], one.test[PAPER])
     train = float(low.train[PAPER].mean() / one.train[PAPER].mean())
     run.claim(
         Claim(
@@ -168,9 +173,9 @@ def _claim_overfits(config: Config, run: Run, sweeps: Sweeps, alpha: float) -> N
             statement=f"A lower p gives rise to overfitting: p = 0 against p = 1, α = {alpha:g}.",
             source=f"{SOURCE}, Fourier features in one dimension",
             expected="> 1, with its whole interval",
-            measured=1 + found.mean / scale,
+            measured=ratio,
             low=1.0,
-            interval=tuple(1 + end / scale for end in found.interval),
+            interval=interval,
             unit="test loss of p = 0 over that of p = 1",
             decided_by="interval",
             note=f"at the paper's time; training loss of p = 0 over that of p = 1 is {train:.2g}",
