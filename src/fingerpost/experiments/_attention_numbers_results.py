@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FEWEST = 20
 """Numbers that a range of lengths needs to be scored."""
+FEWEST_WORDS = 4
+"""Width of a range: BLEU counts runs of four words."""
 
 
 class Judged(NamedTuple):
@@ -85,7 +87,7 @@ def judge(config: Config, text: Text, found: Found) -> Judged:
 
 def edges_of(longest: int, most: int, parts: int = 4) -> tuple[int, ...]:
     """Longest lengths of ranges: some within the trained lengths, the last of them at their end, and as wide ones beyond."""
-    width = -(-longest // parts)
+    width = max(FEWEST_WORDS, -(-longest // parts))
     within = [*range(width, longest, width), longest]
     return (*within, *range(longest + width, most, width), *([most] if most > longest else []))
 
@@ -125,7 +127,7 @@ def describe(config: Config, text: Text, judged: Judged, run: Run) -> None:
         f"source words, tested on {len(text.test.numbers):,} others: {int(judged.trained.sum()):,} of trained lengths, "
         f"{int(judged.beyond.sum()):,} of {config.longest + 1} to {max(judged.lengths)} words. No tested number is "
         "trained on; every tested word is. Lengths are as frequent as each other where there are enough numbers; at most one "
-        f"in {PART} of a trained length is tested.",
+        f"in {PART} of a trained length is tested, and none of one word.",
     )
 
 
@@ -307,12 +309,13 @@ def trainings_table(found: Found, judged: Judged, run: Run) -> None:
     """Every training: what it cost and what came of it."""
     rows = []
     for kind, facts in found.facts.items():
-        scores = [judged.right[kind].of_each(mask) for mask in (judged.trained, judged.beyond)]
+        masks = judged.trained, judged.beyond
+        scores = [judged.right[kind].of_each(mask) if mask.any() else [None] * len(facts) for mask in masks]
         for k, one in enumerate(facts):
             rows.append(
                 [
                     MODELS[kind], run.seed + k, one["parameters"], one["updates"], one["cpu_seconds"], one["words"],
-                    one["curve"][-1][1], *(float(score[k]) for score in scores), one["device"],
+                    one["curve"][-1][1], *(score[k] for score in scores), one["device"],
                 ]
             )  # fmt: skip
     heads = [

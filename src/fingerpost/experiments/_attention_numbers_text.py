@@ -27,7 +27,7 @@ JOINTS = {
 }
 """Of languages that write a number as one long word: what they put between the names of small numbers."""
 SMALL = (*range(21), *range(30, 100, 10))
-PART = 10
+PART = 5
 """At most one number in so many of a length is tested or held out, so that short ones are trained on as well."""
 PATIENCE = 300
 """Draws for a length that find nothing new, one after another, after which it is taken to have no more numbers."""
@@ -58,7 +58,7 @@ class Language:
         Raises:
           ConfigError: If num2words can't say it.
         """
-        return tuple(piece for word in self._plain(number) for piece in self._cut(word))
+        return tuple(piece for word in self._plain(number) for piece in self._cut(word) or [word])
 
     def _plain(self, number: int) -> list[str]:
         try:
@@ -69,17 +69,20 @@ class Language:
             ) from None
 
     @cached_property
-    def _pieces(self) -> re.Pattern[str] | None:
-        joints = JOINTS.get(self.code)
-        if not joints:
-            return None
-        names = {word for number in SMALL for word in self._plain(number)} | set(joints)
+    def _pieces(self) -> list[str]:
+        joints = JOINTS.get(self.code, ())
+        names = {word for number in SMALL for word in self._plain(number)} if joints else set()
         # the longest first: sechzehn is one word, not sechs and what is left
-        return re.compile("|".join(sorted(names, key=len, reverse=True)))
+        return sorted(names | set(joints), key=lambda piece: (-len(piece), piece))
 
-    def _cut(self, word: str) -> list[str]:
-        found = self._pieces.findall(word) if self._pieces else []
-        return found if "".join(found) == word else [word]
+    def _cut(self, word: str) -> list[str] | None:
+        """The pieces of a word, none of them left over; None if there are no such."""
+        if not word:
+            return []
+        for piece in self._pieces:
+            if word.startswith(piece) and (rest := self._cut(word[len(piece) :])) is not None:
+                return [piece, *rest]
+        return None
 
     @cached_property
     def _twos(self) -> tuple[int, int, frozenset[tuple[str, ...]]] | None:
@@ -143,21 +146,26 @@ class Text(NamedTuple):
 def text_of(config: Config) -> Text:
     """Draws the numbers; each length in words is as frequent as any other, as far as there are so many.
 
+    Numbers of one word are trained on, all of them, and not tested: most words are such numbers.
+
     Raises:
       ConfigError: If a language can't say such numbers, or writes some as words that no other has.
     """
     source, target = language(config.source_language), language(config.target_language)
-    kept: list[list[int]] = [[], [], []]
+    alone = [number for number in range(1, 100) if len(source.words(number)) == 1]
+    train: list[int] = []
+    held: list[int] = []
+    test: list[int] = []
     for length, numbers in enumerate(_pool(config, source), 1):
         beyond = length > config.longest
         tests = min(config.tests, len(numbers) if beyond else len(numbers) // PART)
-        held = 0 if beyond else min(-(-config.held // config.longest), len(numbers) // PART)
-        kept[2] += numbers[:tests]
-        kept[1] += numbers[tests : tests + held]
-        kept[0] += [] if beyond else numbers[tests + held :]
-    order = np.random.default_rng(derive_seed(config.draw, "order")).permutation(len(kept[0]))
-    kept[0] = [kept[0][k] for k in order[: config.examples]]
-    return Text(*(_said(numbers, source, target) for numbers in kept))
+        watched = 0 if beyond else min(-(-config.held // config.longest), len(numbers) // PART)
+        test += numbers[:tests]
+        held += numbers[tests : tests + watched]
+        train += [] if beyond else numbers[tests + watched :]
+    order = np.random.default_rng(derive_seed(config.draw, "order")).permutation(len(train))
+    train = alone + [train[k] for k in order[: max(0, config.examples - len(alone))]]
+    return Text(*(_said(numbers, source, target) for numbers in (train, held, test)))
 
 
 def _said(numbers: list[int], source: Language, target: Language) -> Part:
@@ -165,10 +173,11 @@ def _said(numbers: list[int], source: Language, target: Language) -> Part:
 
 
 def _pool(config: Config, source: Language) -> list[list[int]]:
-    """Different numbers by their words in the source, in the order in which they were drawn."""
+    """Different numbers of two words and more by their words in the source, in the order in which they were drawn."""
     share = -(-config.examples // config.longest)
     most = max(len(source.words(10**config.digits - 1)), config.longest)
     room = [share + config.tests + config.held if k < config.longest else config.tests for k in range(most)]
+    room[0] = 0
     pool: list[list[int]] = [[] for _ in room]
     draw, seen = np.random.default_rng(derive_seed(config.draw, "numbers")), {0}
     failed = [0] * most

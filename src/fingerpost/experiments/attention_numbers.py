@@ -13,8 +13,8 @@ fits = lazy_import("fingerpost.experiments._attention_numbers_fits")
 results = lazy_import("fingerpost.experiments._attention_numbers_results")
 texts = lazy_import("fingerpost.experiments._attention_numbers_text")
 
-PARTS = 4
-"""Lengths that are trained on are shown in so many parts, those beyond in parts as wide."""
+SHORTEST = 5
+"""Fewest words of the longest trained source: BLEU needs four, and there must be shorter and longer ones."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def check(config: Config) -> None:
     for name in ("draw", "seed"):
         if getattr(config, name) < 0:
             raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 0")
-    if config.longest < PARTS or config.examples < config.longest:
+    if config.longest < SHORTEST or config.examples < config.longest:
         raise ConfigError(
-            f"longest is {config.longest} and examples {config.examples}; expected at least {PARTS} words, and as many examples"
+            f"longest is {config.longest} and examples {config.examples}; expected at least {SHORTEST} words, and as many pairs"
         )
     if config.source_language == config.target_language:
         raise ConfigError(
