@@ -32,8 +32,8 @@ TINY = {
     "epochs": 1, "batch_size": 32, "beam": 2, "models": ("search", "encdec"),
 }  # fmt: skip
 NAMES = {
-    "within-2", "falls-encdec", "keeps-encdec", "above-encdec", "beyond-3", "beyond-above-encdec", "beyond-keeps-encdec",
-    "parts-3",
+    "within-2", "joined-2", "falls-encdec", "keeps-encdec", "above-encdec", "beyond-3", "beyond-above-encdec",
+    "beyond-keeps-encdec", "parts-3",
 }  # fmt: skip
 BLEU = {"tokenize": "none"}
 
@@ -88,7 +88,7 @@ def test_a_users_files_are_joined_and_without_longer_tests_nothing_is_claimed_be
     asked = {**TINY, **own, "source_language": "none", "target_language": "none", "longest": 2, "tests": 60}
     folder = carry_out("attention-length", tmp_path / "run", **asked)
     assert {claim.name for claim in folder.claims()} == {
-        "within-2", "falls-encdec", "keeps-encdec", "above-encdec"
+        "within-2", "joined-2", "falls-encdec", "keeps-encdec", "above-encdec"
     }  # fmt: skip
     source = (folder.directory / "predictions" / "2-source.txt").read_text().splitlines()
     pairs = dict(ParallelText.read(*own.values()))
@@ -100,7 +100,7 @@ def test_a_users_files_are_joined_and_without_longer_tests_nothing_is_claimed_be
 
 def test_with_attention_alone_only_attention_is_claimed(tmp_path):
     folder = carry_out("attention-length", tmp_path / "run", **{**TINY, "models": ("search",)})
-    assert {claim.name for claim in folder.claims()} == {"within-2", "beyond-3", "parts-3"}
+    assert {claim.name for claim in folder.claims()} == {"within-2", "joined-2", "beyond-3", "parts-3"}
 
 
 def test_subwords_are_joined_and_scored_by_their_words(tmp_path, own):
@@ -285,7 +285,15 @@ def stated(kinds):
 def test_claims_hold_inside_and_fail_beyond_for_a_model_that_stops_after_what_it_was_trained_on():
     found = stated({"search": upto(3), "encdec": fading})
     assert {name for name, holds in found.items() if not holds} == {"beyond-4", "beyond-6"}
-    assert {"within-2", "within-3", "falls-encdec", "keeps-encdec", "above-encdec", "parts-6"} <= set(found)
+    assert {
+        "within-2",
+        "within-3",
+        "joined-3",
+        "falls-encdec",
+        "keeps-encdec",
+        "above-encdec",
+        "parts-6",
+    } <= set(found)
 
 
 def test_claims_beyond_hold_for_a_model_that_goes_on_and_then_parts_gain_nothing():
@@ -299,6 +307,7 @@ def test_a_planted_fault_inside_the_trained_lengths_is_seen():
     found = stated({"search": upto(2), "encdec": fading})
     assert found["within-2"]
     assert not found["within-3"]
+    assert not found["joined-3"]
 
 
 def test_attention_that_fades_is_not_said_to_be_better_than_a_context_that_does_not():
@@ -314,8 +323,11 @@ def test_attention_that_fades_is_not_said_to_be_better_than_a_context_that_does_
 def test_where_a_model_holds_is_the_last_length_before_the_first_that_is_out_of_bounds():
     config = dataclasses.replace(module.PRESETS["quick"], trained=3, longest=6)
     own = judged({"search": upto(3), "encdec": fading})
-    assert results.holds_to(config, own, "search") == 3
-    assert results.holds_to(config, own, "encdec") < 3
+    assert results.holds_to(config, own, "search", own.fall) == 3
+    assert results.holds_to(config, own, "search", own.parts_less_whole) == 3
+    assert results.holds_to(config, own, "encdec", own.fall) < 3
+    whole = judged({"search": upto(6)})
+    assert results.holds_to(config, whole, "search", whole.fall) == 6
 
 
 # parts

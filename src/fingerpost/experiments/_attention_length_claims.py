@@ -44,6 +44,18 @@ def inside(config: Config, judged: Judged) -> list[Claim]:
                 _note(config, judged, count),
             )
         )
+    if trained > 1:
+        claims.append(
+            _claim(
+                f"joined-{trained}",
+                f"Attention translates {trained} joined pairs as well as the same pairs one by one and then joined, within "
+                f"{bound:g} BLEU.",
+                CONTROL,
+                judged.parts_less_whole("search", trained),
+                (-bound, bound),
+                _note(config, judged, trained),
+            )
+        )
     for kind in judged.rivals if trained > 1 else ():
         note = _note(config, judged, trained)
         name = f"a {MODELS[kind]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +32,18 @@ def lengths(config: Config, judged: Judged, run: Run) -> None:
         y_label="BLEU of words",
         x_label=f"{JOINED}, and their source words on average",
         trained=config.trained,
-        top=103,
+        top=top_of(score.high for each in scores.values() for score in each),
     )
     caption = (
         "Every length has the same test pairs. Means over trainings with 95 % bootstrap intervals over joined sentences. Part "
         "by part: each pair translated by itself, and the translations joined."
     )
     run.figure("lengths", figure, title="BLEU by the number of pairs joined", caption=caption)
+
+
+def top_of(values: Iterable[float]) -> float:
+    """The ordinate's end: some room above all values, and above 100 no more than a mark needs."""
+    return min(103.0, max(1.0, 1.1 * max(values)))
 
 
 def shade(axis: Any, config: Config, longest: int) -> None:
@@ -77,6 +82,7 @@ def where(
 ) -> None:
     """Which sentence of the joined ones is lost, and how much attention each part of the source had."""
     figure, axes = new_figure(1, 2, width=11.0, height=5.0, sharex=True)
+    top = top_of([s.high for each in scored.values() for s in each["search"]] or [100.0])
     chosen = sorted({config.trained, min(config.trained + 1, config.longest), config.longest})
     for k, count in enumerate(chosen):
         places = range(1, count + 1)
@@ -89,7 +95,7 @@ def where(
             )
         axes[1].plot(places, read(found, count), **style)
     axes[1].axhline(1, color="0.5", linewidth=1, linestyle=":")
-    axes[0].set(xlabel="position of the sentence", ylabel="BLEU of words", ylim=(0, 103))
+    axes[0].set(xlabel="position of the sentence", ylabel="BLEU of words", ylim=(0, top))
     axes[0].set_title("Attention's translations")
     axes[1].set(xlabel="position of the part", ylabel="attention a source word", ylim=(0, None))
     axes[1].set_title("What the source received")
