@@ -224,7 +224,7 @@ def finished(tmp_path_factory):
 
 def test_it_shows_every_figure_table_and_claim_and_trains_what_it_says(finished):
     figures = {path.stem for path in finished.directory.glob("figures/*.svg")}
-    assert figures == {"maps", "offsets", "lengths", "directions", "late", "read"}
+    assert figures == {"maps", "looks", "offsets", "lengths", "directions", "late", "read"}
     tables = {path.stem for path in finished.directory.glob("tables/*.csv")}
     assert tables == {"attentions", "orders", "lengths", "agreement", "trainings"}
     found = {claim.name: claim for claim in finished.claims()}
@@ -353,7 +353,7 @@ ALL_ONES = np.ones((5, 5, 2)).tolist()
         ({"right": {**GUESSES_FAR, ("left", "forward"): lambda d, last: 0.8}}, {"mirrored-control"}),
         ({"others": {"forward": 0.8}}, {"others-control"}),
         ({"right": {**GUESSES_FAR, ("right", "late"): lambda d, last: 1.0}}, {"late-loses-the-last", "late-guesses"}),
-        ({"right": {**GUESSES_FAR, ("right", "late"): lambda d, last: 0.5}}, {"late-control"}),
+        ({"others": {"late": 0.8}}, {"late-control"}),
         ({"right": {**GUESSES_FAR, ("right", "ending"): lambda d, last: 0.5}}, {"late-at-the-ending"}),
         ({"right": {**GUESSES_FAR, ("right", "both-late"): lambda d, last: 1.0}}, {"late-both-ways"}),
         ({"read": {"forward": ALL_ONES}}, {"onward-reads-no-further"}),

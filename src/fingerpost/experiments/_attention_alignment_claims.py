@@ -207,9 +207,10 @@ def _late(config: Config, run: Run, measured: Measured) -> None:
         mean_interval(measured.agree("right", "late", in_last)), low=0.4, high=0.6,
         unit="share of words that agree", note=note,
     )  # fmt: skip
+    backward, late = (measured.rest("right", name, "others") for name in ("backward", "late"))
     _decided(
-        run, "late-control", "Where another word decides, it costs nothing.", f"{OWN}: control", f"≤ {ALIKE}",
-        gap("backward", "late", lambda row: not in_last(row)), high=ALIKE, **share,
+        run, "late-control", "On the words that have one translation, the last apart, it costs nothing.", f"{OWN}: control",
+        f"≤ {ALIKE}", paired_interval(backward, late), high=ALIKE, unit="share of other words, difference", note=note,
     )  # fmt: skip
     if "ending" in config.readings:
         _decided(

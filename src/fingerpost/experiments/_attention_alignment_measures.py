@@ -150,8 +150,8 @@ def scored_agreement(model: Any, tests: Agreement, beam: int, device: str) -> di
 
     Returns:
       ``agreeing``: for each word that agrees [1 if the likeliest word is right, its distance from the noun, 1 in the last
-      phrase, offset of the largest weight]; ``others`` and ``last_word``: shares of the other words, and of the last of the
-      sentence, that are right; ``exact``: share of sentences that come out right.
+      phrase, offset of the largest weight]; ``others``: share of words with one translation that are right, the sentence's last
+      apart, and ``last_word`` of that; ``exact``: share of sentences that come out right.
     """
     agreeing, others, last, exact = [], [], [], []
     pairs = list(zip(tests.task.source, tests.task.target, tests.agreeing))
@@ -167,7 +167,7 @@ def scored_agreement(model: Any, tests: Agreement, beam: int, device: str) -> di
                 [int(right[row][place]), abs(noun - place), final, looked[row][place] - place]
                 for place, noun, final in places
             ]
-            others += [right[row][k] for k in range(len(words) - 1) if k not in those]
+            others += [right[row][k] for k in range(len(words) - 2) if k not in those]
             last.append(right[row][len(words) - 2])
             exact.append(bool(outputs[row]) and list(outputs[row][0].ids) == words)
     shares = {"others": others, "last_word": last, "exact": exact}

@@ -18,7 +18,7 @@ TRUTH = PALETTE[1]
 
 def maps(found: Sequence[Mapping[str, Any]]) -> Any:
     """Alignment maps with the true cells outlined."""
-    drawn = [shared.Map(np.array(m["weights"]), m["source"], m["target"], m["order"]) for m in found]
+    drawn = [shared.Map(np.array(m["weights"]), m["source"], m["target"], m["title"]) for m in found]
     figure = shared.alignment_maps(drawn, columns=3, cell=0.34)
     for axis, given in zip(figure.axes, found):
         for i, j in enumerate(given["truth"]):
@@ -85,7 +85,7 @@ def _with_intervals(
 
 def late(bars: Mapping[str, Sequence[Sequence[float]]]) -> Any:
     """Accuracy in earlier phrases and in the last, a point each with its interval, for each reading."""
-    figure, axes = new_figure(width=7.6, height=1.9 + 0.62 * len(bars))
+    figure, axes = new_figure(width=8.4, height=1.9 + 0.62 * len(bars))
     names = list(bars)
     for k, (phrases, mark) in enumerate((("earlier phrases", "o"), ("the last phrase", "s"))):
         found = [mean_interval(columns[k]) for columns in bars.values()]

@@ -32,6 +32,7 @@ class Found:
       agreement: Scores of words that agree, by side, reading and seed.
       read: ‖∂h_j/∂x_k‖ of both halves of annotations, by reading and seed.
       maps: Weights of one sentence of each order.
+      looks: Weights of one sentence with words that agree, by reading.
     """
 
     facts: dict[tuple[str, str, int], Any] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Found:
     agreement: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
     read: dict[tuple[str, int], Any] = field(default_factory=dict)
     maps: list[dict[str, Any]] = field(default_factory=list)
+    looks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 Chosen = Callable[[list[int]], bool]
@@ -96,7 +98,8 @@ def show(config: Config, run: Run, found: Found) -> None:
     """Texts, figures, tables and claims."""
     measured = Measured(config, found)
     _texts(run, measured)
-    _figures(run, measured)
+    _order_figures(run, measured)
+    _agreement_figures(run, measured)
     _variants_table(run, measured)
     _orders_table(run, measured)
     _lengths_table(run, measured)
@@ -150,11 +153,11 @@ def _cells(values: Sequence[float]) -> list[Any]:
 # figures
 
 
-def _figures(run: Run, measured: Measured) -> None:
-    config, first = measured.config, measured.found.maps
+def _order_figures(run: Run, measured: Measured) -> None:
+    config, found = measured.config, measured.found
     run.figure(
         "maps",
-        pictures.maps(first),
+        pictures.maps([{**given, "title": given["order"]} for given in found.maps]),
         title="Alignments beside the truth",
         caption=f"Weights of the first training (seed {run.seed}) along the right translation, for the first test sentence of "
         "each order; outlined cells are the truth. The first source word names the order.",
@@ -183,6 +186,10 @@ def _figures(run: Run, measured: Measured) -> None:
         caption="Share of target words whose largest weight is not on their source word, or neither on it nor next door; all "
         f"orders. Means over {config.seeds} trainings with 95 % t intervals.",
     )
+
+
+def _agreement_figures(run: Run, measured: Measured) -> None:
+    config, found = measured.config, measured.found
     distances = range(1, config.between + 2)
     panels = {
         SIDES[side]: {
@@ -201,6 +208,13 @@ def _figures(run: Run, measured: Measured) -> None:
         caption="Share of words that agree which come out right after the right words before them. A half is what guessing the "
         f"class gives. Means over {config.seeds} trainings with 95 % t intervals.",
     )
+    run.figure(
+        "looks",
+        pictures.maps([{**given, "title": READINGS[name].words} for name, given in found.looks.items()]),
+        title="Where encoders that read less make attention look",
+        caption=f"The noun behind; weights of the first trainings (seed {run.seed}) along the right translation of a sentence. "
+        "Outlined cells are each word's own. w agrees with the next noun (m or f); each x between turns the class round.",
+    )
     shown = [name for name in config.readings if READINGS[name].onward is False or name == "both-late"]
     run.figure(
         "late",
@@ -216,7 +230,7 @@ def _figures(run: Run, measured: Measured) -> None:
         caption="The noun stands behind: the last phrase's is the last word of the sentence. Share of words that agree which "
         f"come out right. Means over {config.seeds} trainings with 95 % t intervals.",
     )
-    read = measured.found.read
+    read = found.read
     run.figure(
         "read",
         pictures.read({name: np.array(read[name, config.seed]) for name in ("both", "late")}),
@@ -311,7 +325,8 @@ def _agreement_table(run: Run, measured: Measured) -> None:
             cells: list[Any] = [SIDES[side], READINGS[name].words]
             for d in distances:
                 cells += _cells(measured.agree(side, name, lambda row, d=d: row[1] == d))
-            rest = [_mean(measured.rest(side, name, key)) for key in ("others", "exact")]
+            rest = [_mean(measured.agree(side, name, lambda row, k=k: row[2] == k)) for k in (0, 1)]
+            rest += [_mean(measured.rest(side, name, key)) for key in ("others", "last_word", "exact")]
             looks = [
                 _mean(
                     measured.agree(
@@ -324,10 +339,19 @@ def _agreement_table(run: Run, measured: Measured) -> None:
     heads = ["task", "encoder reads"]
     for d in distances:
         heads += [f"noun {d} away", "interval" + " " * (d - 1)]
-    heads += ["other words", "exact match", "looks at itself", "looks at its noun"]
+    heads += [
+        "earlier phrases",
+        "last phrase",
+        "other words",
+        "last word",
+        "exact match",
+        "looks at itself",
+        "looks at its noun",
+    ]
     caption = (
-        "Shares of words that come out right after the right words before them, by the distance of a word that agrees from its "
-        "noun; sentences of a beam search that are right in all words; and where the largest weight of words that agree is. "
+        "Shares of words that come out right after the right words before them: of words that agree, by the distance from the "
+        "noun and by the phrase; of other words, the last of a sentence apart, and of that. Exact match: sentences of a beam "
+        "search that are right in all words. Looks: where the largest weight of words that agree is. "
         f"{config.tests} sentences, {config.seeds} trainings, 95 % t intervals."
     )
     run.table("agreement", Table(heads, rows, title="Words that agree", caption=caption))

@@ -20,6 +20,8 @@ VARIANTS = ("additive", "dot", "heads", "forward", "previous", "original")
 READINGS = ("both", "forward", "backward", "ending", "late", "both-late")
 NEEDED = ("both", "forward", "backward", "late")
 """Readings that claims compare, with the noun behind; with it before, the first two."""
+SHOWN = ("both", "forward", "backward")
+"""Readings whose alignments are drawn."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class Config:
     tests: int = 400
     variants: tuple[str, ...] = VARIANTS
     phrases: int = 3
-    between: int = 3
+    between: int = 4
     readings: tuple[str, ...] = READINGS
-    mirrored: tuple[str, ...] = ("both", "forward", "backward")
+    mirrored: tuple[str, ...] = ("both", "forward")
     pairs: int = 115200
-    agreeing: int = 57600
+    agreeing: int = 76800
     held: int = 500
     embedding: int = 128
     hidden: int = 128
@@ -81,8 +83,8 @@ class Config:
 
 PRESETS = {
     "quick": Config(
-        words=16, longest=8, measured=(4, 6, 8, 12, 16), tests=150, variants=("additive", "dot"), phrases=2, between=2,
-        readings=NEEDED, mirrored=("both", "forward"), pairs=12800, agreeing=11520, held=100, embedding=44, hidden=44,
+        words=16, longest=8, measured=(4, 6, 8, 12, 16), tests=300, variants=("additive", "dot"), phrases=2, between=3,
+        readings=NEEDED, mirrored=("both", "forward"), pairs=12800, agreeing=12800, held=100, embedding=44, hidden=44,
         batch_size=32, rate=1e-2, beam=2,
     ),
     "full": Config(),
@@ -177,6 +179,8 @@ def measure_agreement(config: Config, run: Run, found: Any, side: str, names: tu
                 found.read[name, seed] = run.once(
                     f"read-{name}-{seed}", lambda model=model: reads(config, model.encoder)
                 )
+            if side == "right" and seed == config.seed and name in SHOWN:
+                found.looks[name] = run.once(f"map-{name}", lambda model=model: look(config, model))
 
 
 def seeds_of(config: Config) -> range:
@@ -263,6 +267,18 @@ def maps(config: Config, model: Any) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def look(config: Config, model: Any) -> dict[str, Any]:
+    """Weights of the first test sentence of the most words, the noun behind."""
+    tests = agreement_tests(config, "right").task
+    place = tests.source.index(max(tests.source, key=len))
+    sides = ((tests.source[place], tasks.SOURCE_NAMES), (tests.target[place], tasks.TARGET_NAMES))
+    source, target = (
+        [names[word - permutations.SPECIAL] for word in ids[:-1]] + ["</s>"] for ids, names in sides
+    )
+    weights = measures.map_of(model, tests, place, config.device)
+    return {"weights": weights, "source": source, "target": target, "truth": tests.alignment[place]}
 
 
 def reads(config: Config, encoder: Any) -> list[list[list[float]]]:
