@@ -132,7 +132,7 @@ def test_a_run_leaves_tables_pictures_claims_and_translators(tmp_path):
     folder = carry_out("attention-numbers", tmp_path / "run", **{**TINY, "seeds": 2})
     found = {claim.name: claim for claim in folder.claims()}
     assert set(found) == {
-        "solved", "holds", "holds-beyond", "right-beyond", "backwards", "onwards",
+        "solved", "holds", "holds-beyond", "right-far", "backwards", "onwards",
         *(f"{name}-{kind}" for name in ("above", "beyond", "falls", "length") for kind in ("fixed", "encdec")),
     }  # fmt: skip
     assert found["above-encdec"].holds
@@ -202,8 +202,8 @@ def test_seeds_that_were_trained_apart_are_shown_together(tmp_path):
 # claims
 
 
-def judged(**outputs):
-    """What is judged of outputs that somebody else made: 240 sentences of 1 to 12 words, trained up to 8."""
+def judged(longest=8, **outputs):
+    """What is judged of outputs that somebody else made: 240 sentences of 1 to 12 words."""
     draw = np.random.default_rng(0)
     references = [" ".join(f"w{k}" for k in draw.integers(20, size=1 + place % 12)) for place in range(240)]
     lengths = [len(line.split()) for line in references]
@@ -215,7 +215,7 @@ def judged(**outputs):
         for metric in (attention.ExactMatch(), attention.Bleu(tokenize="none"))
     )
     return results.Judged(
-        "a → b", 1, right, bleu, lengths, buckets(lengths, results.edges_of(8, 12)), longest=8
+        "a → b", 1, right, bleu, lengths, buckets(lengths, results.edges_of(longest, 12)), longest
     )
 
 
@@ -246,7 +246,7 @@ def test_claims_hold_for_attention_that_holds_up_beside_one_that_does_not():
 def test_claims_fail_where_attention_is_the_one_that_falls():
     found = claimed(search=short_only, fixed=whole)
     assert set(found) == {
-        "solved", "holds", "falls-fixed", "length-fixed", "above-fixed", "beyond-fixed", "holds-beyond", "right-beyond"
+        "solved", "holds", "falls-fixed", "length-fixed", "above-fixed", "beyond-fixed", "holds-beyond", "right-far"
     }  # fmt: skip
     assert not any(found.values())
 
@@ -259,13 +259,18 @@ def test_attention_that_fails_beyond_trained_lengths_is_shown_to():
         found[name]
         for name in (
             "holds-beyond",
-            "right-beyond",
+            "right-far",
             "above-fixed",
             "beyond-fixed",
             "falls-fixed",
             "length-fixed",
         )
     )
+
+
+def test_a_little_longer_numbers_are_told_from_the_longest():
+    found = {claim.name: claim.holds for claim in claims.of_beyond(judged(4, search=trained_only))}
+    assert found == {"holds-beyond": False, "right-near": True, "right-far": False}
 
 
 def test_where_attention_fails_is_said_by_length():

@@ -90,25 +90,30 @@ def of_gaps(judged: Judged) -> list[Claim]:
 
 
 def of_beyond(judged: Judged) -> list[Claim]:
-    """Whether attention holds up on numbers longer than any that it was trained on."""
-    ends = judged.trained, judged.beyond
-    longest = judged.by_length[-1]
-    return [
+    """Whether attention holds up on numbers longer than any trained on: on all, on those a little longer, on the longest."""
+    near, far = judged.by_length[judged.within], judged.by_length[-1]
+    found = [
         _claim(
             judged, "holds-beyond",
             f"On numbers longer than any it was trained on, attention loses at most {KEPT_BLEU:g} BLEU.",
-            f"{PAPER}, section 5.1 and Figure 2: no deterioration with length",
-            f"≤ {KEPT_BLEU:g}", judged.bleu["search"].fall(*ends), "BLEU", high=KEPT_BLEU,
+            f"{PAPER}, section 5.1 and Figure 2: no deterioration with length", f"≤ {KEPT_BLEU:g}",
+            judged.bleu["search"].fall(judged.trained, judged.beyond), "BLEU", high=KEPT_BLEU,
             note=f"from trained lengths to all beyond, up to {max(judged.lengths)} words",
-        ),
-        _claim(
-            judged, "right-beyond",
-            f"On the longest numbers, attention gets as many right as of trained lengths, to {KEPT_RIGHT:g} points.",
-            f"the same claim, by numbers right in every word; {PAPER}",
-            f"≤ {KEPT_RIGHT:g}", judged.right["search"].fall(judged.trained, longest.rows), POINTS, high=KEPT_RIGHT,
-            note=f"from trained lengths to {longest.label} words; right there: {_each(judged, longest.rows)}",
-        ),
+        )
     ]  # fmt: skip
+    for name, which, bucket in (("right-near", "a little longer", near), ("right-far", "the longest", far)):
+        if name == "right-near" and near is far:
+            continue
+        found.append(
+            _claim(
+                judged, name,
+                f"Of {which} numbers, attention gets as many right as of trained lengths, to {KEPT_RIGHT:g} points.",
+                f"the same claim, by numbers right in every word; {PAPER}", f"≤ {KEPT_RIGHT:g}",
+                judged.right["search"].fall(judged.trained, bucket.rows), POINTS, high=KEPT_RIGHT,
+                note=f"from trained lengths to {bucket.label} words; right there: {_each(judged, bucket.rows)}",
+            )
+        )  # fmt: skip
+    return found
 
 
 def of_order(judged: Judged, tens: MeanInterval, rest: MeanInterval) -> list[Claim]:

@@ -247,7 +247,7 @@ def map_figure(config: Config, found: Found, text: Text, judged: Judged, run: Ru
         f"rule: right outputs nearest half the longest trained length, {config.longest} words and "
         f"{drawn_beyond(config.longest)} words, and the wrong one nearest {config.longest + 1}.{wrong} The paper's Figure 3."
     )
-    run.figure("maps", pictures.alignment_maps(drawn), title="Alignments", caption=caption)
+    run.figure("maps", pictures.alignment_maps(drawn, cell=0.2), title="Alignments", caption=caption)
 
 
 def _departs(made: Sequence[str], wanted: Sequence[str]) -> int:

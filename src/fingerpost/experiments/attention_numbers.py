@@ -45,10 +45,10 @@ class Config:
 
     source_language: str = "en"
     target_language: str = "de"
-    digits: int = 18
+    digits: int = 30
     longest: int = 20
     examples: int = 20_000
-    tests: int = 60
+    tests: int = 40
     held: int = 400
     draw: int = 0
     seeds: int = 3
@@ -57,7 +57,7 @@ class Config:
     embedding: int = 64
     hidden: int = 128
     dropout: float = 0.0
-    epochs: int = 10
+    epochs: int = 8
     batch_size: int = 64
     rate: float = 0.002
     beam: int = 5
@@ -66,7 +66,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(
-        digits=15, longest=16, examples=6_000, tests=40, held=100, seeds=2, embedding=32, hidden=64, epochs=4, batch_size=32,
+        digits=15, longest=16, examples=6_000, held=100, seeds=2, embedding=32, hidden=64, epochs=4, batch_size=32,
         rate=0.004, beam=1,
     ),
     "full": Config(),
