@@ -106,7 +106,7 @@ def _lengths(config: Config, run: Run, measured: Measured) -> None:
                 unit="alignment error, difference", note=f"{inside} words less {measured.trained[0]}; {note}",
             )  # fmt: skip
         _decided(
-            run, f"length-beyond{name}", f"They hold on sentences longer than any trained on{words}.",
+            run, f"length-beyond{name}", f"Alignments hold on sentences longer than any trained on{words}.",
             f"{SOURCE}, Fig. 4: robust to the length", f"≤ {ALIKE}", paired_interval(beyond, within), high=ALIKE,
             unit="alignment error, difference", note=f"{longest} words less {inside}; {note}",
         )  # fmt: skip
@@ -125,13 +125,13 @@ def _directions(config: Config, run: Run, measured: Measured) -> None:
         f"{SOURCE}, Bi-Directional RNN as the Encoder", f"> {ALIKE}", gap("right", far), low=ALIKE, **share,
     )  # fmt: skip
     _decided(
-        run, "mirrored-control", "If the same is decided from before, reading onwards alone does as well.",
+        run, "mirrored-control", "If the same is decided from before, an encoder that reads onwards alone does as well.",
         f"{OWN}: control of the ablation", f"within ±{ALIKE}", gap("left", far), low=-ALIKE, high=ALIKE, **share,
     )  # fmt: skip
     both, forward = (measured.rest("right", name, "others") for name in ("both", "forward"))
     others = paired_interval(both, forward)
     _decided(
-        run, "others-control", "In the same sentences, on words that have one translation, it does as well.",
+        run, "others-control", "On words of the same sentences with one translation, reading onwards alone does as well.",
         f"{OWN}: control of the ablation", f"within ±{ALIKE}", others, low=-ALIKE, high=ALIKE,
         unit="share of other words, difference", note=note,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _annotations(run: Run, measured: Measured) -> None:
     own = np.diagonal(onward, axis1=1, axis2=2)
     run.claim(
         Claim(
-            "onward-without-its-word", "It contains information from x_1 to x_{j−1} only: not of its own word.",
+            "onward-without-its-word", "Such an annotation h_j contains x_1 … x_{j−1} only, not its own word.",
             f"{SOURCE}, Bi-Directional RNN as the Encoder", "0", float(own.min()), high=0.0, unit=f"least {unit} at k = j",
             note=f"{note}; equation 2 there has x_t in h_t",
         )
@@ -174,7 +174,7 @@ def _annotations(run: Run, measured: Measured) -> None:
     )  # fmt: skip
     focus = [float((row.argmax(1) == np.arange(len(row))).mean()) for row in together]
     _decided(
-        run, "focus", "… with a focus on its own: mostly that is the word it feels most.",
+        run, "focus", "An annotation has its focus on its own word: mostly that is the word it feels most.",
         f"{SOURCE}, Bi-Directional RNN as the Encoder", "> 0.5", mean_interval(focus), low=0.5,
         unit="share of annotations", note=f"{note}; Student's t",
     )  # fmt: skip
@@ -199,17 +199,17 @@ def _late(config: Config, run: Run, measured: Measured) -> None:
         return paired_interval(measured.agree("right", one, chosen), measured.agree("right", other, chosen))
 
     _decided(
-        run, "late-loses-the-last", "Where the last word decides, that costs right words.", source, f"> {ALIKE}",
-        gap("backward", "late", in_last), low=ALIKE, **share,
+        run, "late-loses-the-last", "Where the last word decides, a backward state that is 0 there costs right words.", source,
+        f"> {ALIKE}", gap("backward", "late", in_last), low=ALIKE, **share,
     )  # fmt: skip
     _decided(
-        run, "late-guesses", "What is left there is guessing.", source, "0.5 ± 0.1",
+        run, "late-guesses", "What such an encoder has left there, reading backwards alone, is guessing.", source, "0.5 ± 0.1",
         mean_interval(measured.agree("right", "late", in_last)), low=0.4, high=0.6,
         unit="share of words that agree", note=note,
     )  # fmt: skip
     backward, late = (measured.rest("right", name, "others") for name in ("backward", "late"))
     _decided(
-        run, "late-control", "On the words that have one translation, the last apart, it costs nothing.", f"{OWN}: control",
+        run, "late-control", "On words with one translation, the last apart, it costs nothing.", f"{OWN}: control",
         f"≤ {ALIKE}", paired_interval(backward, late), high=ALIKE, unit="share of other words, difference", note=note,
     )  # fmt: skip
     if "ending" in config.readings:
