@@ -1,4 +1,4 @@
-"""What attention-alignment claims; bounds were set before it was run."""
+"""What attention-alignment claims; bounds were set before the full preset was run."""
 
 from __future__ import annotations
 
