@@ -12,7 +12,8 @@ from fingerpost.experiments import _attention_signal_audits as audits
 from fingerpost.experiments import _attention_signal_pictures as pictures
 from fingerpost.experiments._attention_signal_reach import STATES, fitted
 from fingerpost.experiments._translation import MODELS
-from fingerpost.lab import Claim, MeanInterval, Run, mean_interval, paired_interval
+from fingerpost.experiments._translation_scores import decided
+from fingerpost.lab import Claim, Run, mean_interval, paired_interval
 
 if TYPE_CHECKING:
     from fingerpost.experiments.attention_signal import Config
@@ -294,22 +295,11 @@ def _number(layer: Any, key: str, missing: float) -> float:
 # claims
 
 
-def _decided(
-    run: Run, name: str, statement: str, source: str, expected: str, values: MeanInterval, **rest: Any
-) -> None:
-    run.claim(
-        Claim(
-            name=name, statement=statement, source=source, expected=expected, measured=values.mean,
-            interval=values.interval, decided_by="interval", **rest,
-        )
-    )  # fmt: skip
-
-
 def _claim_fixed(config: Config, run: Run, measured: Measured) -> None:
     note = f"{config.seeds} trainings, Student's t; {config.order}, trained on {config.shortest}–{config.longest} words"
     for kind in FIXED:
         for state in STATES:
-            _decided(
+            decided(
                 run,
                 f"{kind}-distance-{state}",
                 f"Into a {MODELS[kind]}, the signal falls with every step between word and context, {AT[state]}.",
@@ -320,7 +310,7 @@ def _claim_fixed(config: Config, run: Run, measured: Measured) -> None:
                 unit="log-norm per step of the shortest path",
                 note=f"{measured.far} words; {note}",
             )
-            _decided(
+            decided(
                 run,
                 f"{kind}-length-{state}",
                 f"Into a {MODELS[kind]}, the signal to the right word decays with the length, {AT[state]}.",
@@ -336,17 +326,17 @@ def _claim_fixed(config: Config, run: Run, measured: Measured) -> None:
 def _claim_attention(config: Config, run: Run, measured: Measured) -> None:
     note = f"lengths {measured.inside[0]}–{measured.far}; {config.seeds} trainings, Student's t"
     ours = measured.by_word("search", "trained")
-    _decided(
+    decided(
         run, "attention-length-trained", "With attention, trained, the signal to the right word doesn't decay with the length.",
         SPECIFICATION, f"> −{LEVEL}", mean_interval(ours), low=-LEVEL, unit="log-norm per word of length", note=note,
     )  # fmt: skip
     for kind in FIXED:
         gap = paired_interval(ours, measured.by_word(kind, "trained"))
-        _decided(
+        decided(
             run, f"attention-over-{kind}", f"It decays less with the length than into a {MODELS[kind]}, trained.",
             SPECIFICATION, "> 0", gap, low=0.0, unit="log-norm per word of length, difference", note=note,
         )  # fmt: skip
-    _decided(
+    decided(
         run, "attention-start-spreads",
         "At its start attention looks everywhere alike, and the signal to the right word falls as one over the length.",
         "fingerpost: uniform weights are 1/S; the short path is there, but training has to widen it",
@@ -356,14 +346,14 @@ def _claim_attention(config: Config, run: Run, measured: Measured) -> None:
     far = f"{measured.far} words; {config.seeds} trainings, Student's t"
     share = measured.at("search", "trained", "share", measured.far)
     near = mean_interval(measured.at("search", "trained", "near", measured.far)).mean
-    _decided(
+    decided(
         run, "attention-share", "Trained attention's gradient lands on the true source word for the most part.",
         SPECIFICATION, "> 0.5", mean_interval(share), low=0.5, unit="share of the squared gradient",
         note=f"{far}; with the words beside it {near:.2f}: an annotation has read its neighbours too",
     )  # fmt: skip
     for kind in FIXED:
         gap = paired_interval(share, measured.at(kind, "trained", "share", measured.far))
-        _decided(
+        decided(
             run, f"share-over-{kind}", f"More of it lands there than into a {MODELS[kind]}.",
             SPECIFICATION, "> 0", gap, low=0.0, unit="share of the squared gradient, difference", note=far,
         )  # fmt: skip
@@ -373,7 +363,7 @@ def _claim_scores(config: Config, run: Run, measured: Measured) -> None:
     ours = measured.score("search", "exact", measured.far)
     for kind in FIXED:
         gap = paired_interval(ours, measured.score(kind, "exact", measured.far))
-        _decided(
+        decided(
             run, f"exact-over-{kind}", f"With attention more long sentences come out right than through a {MODELS[kind]}.",
             f"{SOURCE}, Fig. 4", "> 0", gap, low=0.0, unit="share of sentences, difference",
             note=f"{measured.far} words, {config.tests} sentences; {config.seeds} trainings, the same updates for both",

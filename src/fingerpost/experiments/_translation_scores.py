@@ -7,10 +7,9 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
-from fingerpost.lab import mean_interval
+from fingerpost.lab import Claim, MeanInterval, Run, mean_interval
 
 np = lazy_import("numpy")
-attention = lazy_import("fingerpost.attention")
 
 
 class Score(NamedTuple):
@@ -26,13 +25,25 @@ class Score(NamedTuple):
         return self.low, self.high
 
 
+def decided(
+    run: Run, name: str, statement: str, source: str, expected: str, values: MeanInterval, **rest: Any
+) -> None:
+    """States a claim that the whole interval of a mean decides."""
+    run.claim(
+        Claim(
+            name=name, statement=statement, source=source, expected=expected, measured=values.mean,
+            interval=values.interval, decided_by="interval", **rest,
+        )
+    )  # fmt: skip
+
+
 class Scores:
     """A metric of one model's outputs, over trainings and sentences.
 
     Args:
       outputs: For each training, its n outputs.
       references: The n references.
-      metric: A metric's name, or one with its own options: see `fingerpost.attention.corpus_score`.
+      metric: A metric with its options, such as `fingerpost.attention.Bleu`.
       resamples: Draws of n sentences with replacement.
       seed: Seeds the draws: scores with the same seed and number of sentences draw the same ones.
     """
@@ -41,12 +52,12 @@ class Scores:
         self,
         outputs: Sequence[Sequence[str]],
         references: Sequence[str],
-        metric: Any = "bleu",
+        metric: Any,
         *,
         resamples: int = 1000,
         seed: int = 0,
     ) -> None:
-        self.metric = attention.METRICS[metric]() if isinstance(metric, str) else metric
+        self.metric = metric
         self.statistics = np.stack([self.metric.statistics(lines, references) for lines in outputs])
         self.resamples, self.seed = resamples, seed
 
