@@ -16,7 +16,7 @@ from fingerpost.lab.claims import Claim
 from fingerpost.lab.report.curves import thin
 from fingerpost.lab.report.markup import linkify, slug, tag
 from fingerpost.lab.report.reading import read_table
-from fingerpost.lab.report.scoreboard import accepted_text, interval_plot
+from fingerpost.lab.report.scoreboard import accepted_text, expected_text, interval_plot
 from fingerpost.lab.report.svg import clean_figure
 from report.folders import SVG, claim
 from report.parsing import Page
@@ -165,6 +165,16 @@ def test_only_web_addresses_become_links() -> None:
 )
 def test_accepted_values_read_as_a_range(bounds: dict[str, float | None], text: str) -> None:
     assert accepted_text(Claim.from_json(claim("x", **bounds))) == text
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "more"),
+    [("> 0", 0.0, False), ("> 0", 1e-9, False), ("> 0.05", 0.05, False), ("> 0", 0.1, True), ("> 3", 3.1, True),
+     ("≥ 0.9", 0.9, False), ("positive", 1e-9, True)],
+)  # fmt: skip
+def test_accepted_values_are_shown_where_they_say_more(expected: str, low: float, more: bool) -> None:
+    text = str(expected_text(Claim.from_json(claim("x", expected=expected, low=low))))
+    assert ("accepted:" in text) == more
 
 
 def places(**changes: object) -> dict[str, float]:

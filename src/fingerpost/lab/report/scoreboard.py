@@ -51,11 +51,23 @@ def accepted_text(claim: Claim) -> str:
     return f"exactly {low}" if claim.low == claim.high else f"{low} to {high}"
 
 
+def _is_above(claim: Claim) -> bool:
+    """Whether "> x" is all that is accepted: from x itself on, or from the least number above 0 that the claim names."""
+    sign, _, number = str(claim.expected).partition(" ")
+    if sign != ">" or claim.low is None or claim.high is not None:
+        return False
+    try:
+        x = float(number)
+    except ValueError:
+        return False
+    return claim.low == x or (x == 0 and 0 < claim.low <= 1e-6)
+
+
 def expected_text(claim: Claim) -> Markup:
     """What the source expects, and the values accepted as such where that says more."""
     accepted = accepted_text(claim)
     value = tag("span", str(claim.expected), class_="value")
-    if accepted == str(claim.expected):
+    if accepted == str(claim.expected) or _is_above(claim):
         return value
     return join([value, " ", tag("span", f"accepted: {accepted}", class_="interval")])
 
