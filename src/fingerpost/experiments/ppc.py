@@ -332,8 +332,19 @@ def _claim(config: Config, found: dict[str, Any], sums: dict[str, Any], run: Run
     note = f"{best}, of the decoders here the one with most bits a trial" + (
         "" if config.data else "; simulated recording"
     )
-    value = measures.calibration(decoded[best])
-    run.claim(
+    for claim in _calibrated(decoded[best], note):
+        run.claim(claim)
+    if not config.data:
+        run.claim(_overconfident(decoded[decoders.POISSON]))
+    for rival in decoders.SIMPLE:
+        run.claim(_beaten(rival, decoded[best], decoded[rival], note))
+    for kind, statement in decoders.KINDS.items():
+        run.claim(_added(kind, statement, best, sums[f"{kind}: {best}"]))
+
+
+def _calibrated(best: Any, note: str) -> list[Claim]:
+    value, inside = measures.calibration(best), best.rank <= 0.95
+    return [
         Claim(
             name="calibrated-variance",
             statement="On trials held out the posterior's variance is its mean's real square error.",
@@ -345,71 +356,65 @@ def _claim(config: Config, found: dict[str, Any], sums: dict[str, Any], run: Run
             interval=value[1:],
             unit="claimed / real variance",
             note=note,
-        )
-    )
-    inside = decoded[best].rank <= 0.95
-    share = float(inside.mean())
-    low, high = measures.wilson(int(inside.sum()), len(inside))
-    run.claim(
+        ),
         Claim(
             name="calibrated-regions",
             statement="Regions of 95 % hold 95 % of the stimuli held out.",
             source=SOURCE,
             expected="0.95, within 0.03",
-            measured=share,
+            measured=float(inside.mean()),
             low=0.92,
             high=0.98,
-            interval=(low, high),
+            interval=measures.wilson(int(inside.sum()), len(inside)),
             note=note,
-        )
+        ),
+    ]
+
+
+def _overconfident(decoded: Any) -> Claim:
+    poisson = measures.calibration(decoded)
+    return Claim(
+        name="poisson-overconfident",
+        statement="Spikes more variable than Poisson's, read as Poisson, claim more than they tell.",
+        source=f"fingerpost: the simulated Fano factor is {recordings.FANO:g} on top of a varying gain",
+        expected=f"≤ {1 / recordings.FANO:.2g}, one over the Fano factor",
+        measured=poisson[0],
+        high=1 / recordings.FANO,
+        interval=poisson[1:],
+        unit="claimed / real variance",
+        note="Poisson tuning with the mean gain; curves of any heights, which don't tile",
     )
-    if not config.data:
-        poisson = measures.calibration(decoded[decoders.POISSON])
-        run.claim(
-            Claim(
-                name="poisson-overconfident",
-                statement="Spikes more variable than Poisson's, read as Poisson, claim more than they tell.",
-                source=f"fingerpost: the simulated Fano factor is {recordings.FANO:g} on top of a varying gain",
-                expected=f"≤ {1 / recordings.FANO:.2g}, one over the Fano factor",
-                measured=poisson[0],
-                high=1 / recordings.FANO,
-                interval=poisson[1:],
-                unit="claimed / real variance",
-                note="Poisson tuning with the mean gain; curves of any heights, which don't tile",
-            )
-        )
-    for rival in decoders.SIMPLE:
-        gap = paired_interval((decoded[best].error ** 2).tolist(), (decoded[rival].error ** 2).tolist())
-        bits = paired_interval(decoded[best].bits.tolist(), decoded[rival].bits.tolist())
-        run.claim(
-            Claim(
-                name=f"beats-{rival.replace(' ', '-')}",
-                statement=f"The posterior is worth more bits a trial than the {rival} with one spread.",
-                source=SOURCE,
-                expected="≥ 0",
-                measured=bits.mean,
-                low=0.0,
-                interval=bits.interval,
-                unit="bits a trial, paired",
-                note=f"{note}; its square error is {gap.mean:+.3g} [{gap.low:.3g}, {gap.high:.3g}] beside",
-            )
-        )
-    for kind, statement in decoders.KINDS.items():
-        one = sums[f"{kind}: {best}"]
-        real, rho = one["real"], one["correlation"]
-        run.claim(
-            Claim(
-                name=f"sum-of-{kind.split()[-1]}",
-                statement=statement,
-                source=f"{MA}; population-codes.md: sums of populations are products of posteriors",
-                expected="1, within 25 %",
-                measured=one["claimed"][0],
-                low=1 / 1.25,
-                high=1.25,
-                interval=one["claimed"][1:],
-                unit="claimed / real variance of the combination",
-                note=f"{best}; real variance over 1/(1/σ₁² + 1/σ₂²) of the parts' {real[0]:.3g} [{real[1]:.3g}, "
-                f"{real[2]:.3g}]: below 1 where errors are no Gaussians of one width; the parts' errors correlate by "
-                f"{rho[0]:.2g} [{rho[1]:.2g}, {rho[2]:.2g}] at a given stimulus",
-            )
-        )
+
+
+def _beaten(rival: str, best: Any, other: Any, note: str) -> Claim:
+    gap = paired_interval((best.error**2).tolist(), (other.error**2).tolist())
+    bits = paired_interval(best.bits.tolist(), other.bits.tolist())
+    return Claim(
+        name=f"beats-{rival.replace(' ', '-')}",
+        statement=f"The posterior is worth more bits a trial than the {rival} with one spread.",
+        source=SOURCE,
+        expected="≥ 0",
+        measured=bits.mean,
+        low=0.0,
+        interval=bits.interval,
+        unit="bits a trial, paired",
+        note=f"{note}; its square error is {gap.mean:+.3g} [{gap.low:.3g}, {gap.high:.3g}] beside",
+    )
+
+
+def _added(kind: str, statement: str, best: str, one: dict[str, Any]) -> Claim:
+    real, rho = one["real"], one["correlation"]
+    return Claim(
+        name=f"sum-of-{kind.split()[-1]}",
+        statement=statement,
+        source=f"{MA}; population-codes.md: sums of populations are products of posteriors",
+        expected="1, within 25 %",
+        measured=one["claimed"][0],
+        low=1 / 1.25,
+        high=1.25,
+        interval=one["claimed"][1:],
+        unit="claimed / real variance of the combination",
+        note=f"{best}; real variance over 1/(1/σ₁² + 1/σ₂²) of the parts' {real[0]:.3g} [{real[1]:.3g}, "
+        f"{real[2]:.3g}]: below 1 where errors are no Gaussians of one width; the parts' errors correlate by "
+        f"{rho[0]:.2g} [{rho[1]:.2g}, {rho[2]:.2g}] at a given stimulus",
+    )
