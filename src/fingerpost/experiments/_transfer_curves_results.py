@@ -372,6 +372,10 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
                 note=f"{circuit.label}; {note}",
             )
         )
+    _claim_bottoms(config, run, found)
+
+
+def _claim_bottoms(config: Config, run: Run, found: Found) -> None:
     lower = {
         name: min(m[0] for m in measured_margins(config, found, name))
         for name, circuit in _circuits(config).items()
@@ -387,7 +391,7 @@ def _claim_circuits(config: Config, run: Run, found: Found) -> None:
             measured=lower[worst],
             low=0.25,
             unit="lower margin, the smallest over circuits and graphs",
-            note=f"at {_circuits(config)[worst].label}; {note}",
+            note=f"at {_circuits(config)[worst].label}; {setting(config)}",
         )
     )
 
