@@ -156,6 +156,7 @@ def begin_equal(ranks: Ranks, model: Any, optimizer: torch.optim.Optimizer, extr
     """Gives all ranks the model of rank 0, and each rank's generators a stream of its own."""
     if ranks.alone:
         return
+    ranks.together("the start of training", lambda: None)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = model.state_dict()
     ranks.copy_(
