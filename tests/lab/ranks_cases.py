@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 
+from fingerpost.errors import InvalidTypeError
 from fingerpost.lab import Run, derive_seed, minibatches, run_experiment, train
 from fingerpost.lab._ranks import here
 
@@ -273,6 +274,12 @@ def failing(directory: Path) -> None:
         fit(network(0), step)
     except FloatingPointError as error:
         (directory / f"rank{here().rank}.txt").write_text(str(error))
+    embedding = torch.nn.Embedding(3, 3, sparse=True)
+    try:
+        fit(embedding, lambda model, batch: model(batch).sum().backward(), batches=lambda k: torch.arange(3),
+            optimizer=torch.optim.SparseAdam(list(embedding.parameters())))  # fmt: skip
+    except InvalidTypeError as error:
+        (directory / f"sparse{here().rank}.txt").write_text(str(error))
     fit(network(0))
     if here().rank:
         raise ValueError("alone")

@@ -9,16 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from fingerpost.cli import main
-from fingerpost.errors import RunError
-from fingerpost.lab import RunFolder, _ranks, verify
+from fingerpost.errors import ConfigError, RunError
+from fingerpost.lab import RunFolder, _ranks, sweeps, verify
 from lab import ranks_cases, toy_experiment
 from lab.killing import contents
 
@@ -36,6 +38,7 @@ def launch(case: str, directory: Path, *words: str, size: int = 2) -> list[tuple
 
     def body(rank: int) -> None:
         os.environ.update(address, RANK=str(rank))
+        tempfile.tempdir = str(directory)  # a killed rank leaves its folder there
         _ranks.here.cache_clear()
         os.dup2(os.open(errors[rank], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         sys.stderr = os.fdopen(2, "w")
@@ -157,9 +160,10 @@ def test_kills_of_either_rank_end_both_and_a_resume_gives_the_same_bytes(never_k
 def test_an_error_on_one_rank_is_raised_on_all_and_one_outside_ends_all(tmp_path):
     first, second = launch("failing", tmp_path)
     assert [(tmp_path / f"rank{rank}.txt").read_text() for rank in range(2)] == ["of rank 1", "of rank 1"]
+    assert all("sparse=False" in (tmp_path / f"sparse{rank}.txt").read_text() for rank in range(2))
     assert (first[0], second[0]) == (1, 1)
     assert "ValueError: alone" in second[1]
-    assert "RunError: process 0 of 2 lost another one at 'the start of training'" in first[1]
+    assert "RunError: process 0 of 2 lost another one at \"the start of 'train'\"" in first[1]
 
 
 def test_ranks_that_part_say_so(tmp_path):
@@ -183,6 +187,27 @@ def test_a_process_alone_exchanges_nothing():
     ranks = _ranks.Ranks(0, 1)
     assert ranks.first("x", lambda: 1) == ranks.together("x", lambda: 1) == 1
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "backend", "chosen"), [(0, "gloo", []), (1, "gloo", []), (2, "cpu:gloo,cuda:nccl", [1])]
+)
+def test_nccl_is_for_processes_with_a_gpu_each(monkeypatch, gpus, backend, chosen):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    seen = []
+    cuda = SimpleNamespace(
+        is_available=lambda: gpus > 0, device_count=lambda: gpus, set_device=lambda index: seen.append(index)
+    )
+    dist = SimpleNamespace(is_nccl_available=lambda: True)
+    assert _ranks._backend(SimpleNamespace(cuda=cuda), dist) == backend
+    assert seen == chosen
+
+
+def test_a_sweep_is_not_for_torchrun(monkeypatch):
+    monkeypatch.setattr(sweeps, "here", lambda: _ranks.Ranks(0, 2))
+    with pytest.raises(ConfigError, match="torchrun is not for it"):
+        sweeps.sweep("toy", {"seed": [0]}, {"seed": 0})
 
 
 # The command, as torchrun starts it.
@@ -240,7 +265,8 @@ def running(pid: int) -> bool:
 @linux
 def test_no_worker_outlives_its_agent(tmp_path):
     words = [sys.executable, toy_experiment.__file__, str(tmp_path / "run"), "steps=1000", "wait=0.02"]
-    agent = subprocess.Popen([*TORCHRUN, *words], env=environment(), stderr=subprocess.DEVNULL)
+    own = {**environment(), "TMPDIR": str(tmp_path)}  # a killed rank leaves its folder there
+    agent = subprocess.Popen([*TORCHRUN, *words], env=own, stderr=subprocess.DEVNULL)
     try:
         deadline, metrics = time.monotonic() + 60, tmp_path / "run" / "metrics.jsonl"
         while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size):

@@ -152,11 +152,13 @@ def merged_numbers(reports: Sequence[Report]) -> dict[str, Any]:
     return merged
 
 
-def begin_equal(ranks: Ranks, model: Any, optimizer: torch.optim.Optimizer, extra: Mapping[str, Any]) -> None:
+def begin_equal(
+    stage: str, model: Any, optimizer: torch.optim.Optimizer, extra: Mapping[str, Any], ranks: Ranks
+) -> None:
     """Gives all ranks the model of rank 0, and each rank's generators a stream of its own."""
     if ranks.alone:
         return
-    ranks.together("the start of training", lambda: None)
+    ranks.together(f"the start of {stage!r}", lambda: None)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = model.state_dict()
     ranks.copy_(

@@ -150,9 +150,9 @@ def train(
       patience: Stops after this many evaluations in a row without a better one.
       log_every: Updates between logged rows; evaluations and the last step are always logged.
       extra: More state to keep, by name: torch Generators, or what has ``state_dict`` and its inverse.
+      throw: Raises NumericalError when ``loss`` is not finite, instead of stopping as ``"diverged"``.
       split: Whether processes divide the rows of a batch among them. Give False where a first dimension is not
         samples, or the signal is not that of a mean; then each computes the whole batch.
-      throw: Raises NumericalError when ``loss`` is not finite, instead of stopping as ``"diverged"``.
       checkpoint_seconds: Wall-clock seconds between checkpoints; 0 saves after every step.
 
     Raises:
@@ -160,7 +160,7 @@ def train(
       RunError: The checkpoint cannot be read or written; the message names the path.
     """
     _check_ranges(optimizer, ema, steps=steps, clip_norm=clip_norm, patience=patience, log_every=log_every)
-    begin_equal(here(), model, optimizer, extra or {})
+    begin_equal(stage, model, optimizer, extra or {}, here())
     average = None if ema is None else Average(model, ema)
     loop = Loop(model, optimizer, scheduler, Judge(monitor, maximize, patience), average, dict(extra or {}))
     keeper = Keeper(run, stage, loop, checkpoint_seconds)
