@@ -18,6 +18,7 @@ from fingerpost.errors import ConfigError
 from fingerpost.experiments import Entry, find_experiment, load_experiment
 from fingerpost.experiments.loading import siblings_importable
 from fingerpost.lab import Claim, RunFolder, Store, run_experiment
+from fingerpost.lab._ranks import here
 from fingerpost.lab.folder import MANIFEST
 from fingerpost.lab.run import resolved_config
 
@@ -38,7 +39,8 @@ fingerpost run NAME --help shows the flags of that experiment.
 examples:
   fingerpost run ep-digits --preset quick
   fingerpost run ep-digits --seed 3 --run-dir my-run
-  fingerpost run path/to/my_experiment.py"""
+  fingerpost run path/to/my_experiment.py
+  torchrun --nproc-per-node 2 --no-python fingerpost run ep-digits"""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def _plan(name: str, rest: Sequence[str]) -> _Plan:
     entry = find_experiment(name)
     examples = f"fingerpost run {name} --preset quick\nfingerpost run {name} --resume"
     directory = peek(rest, "--run-dir")
-    standing = Path(directory) if directory else _unfinished(entry) if "--resume" in rest else None
+    standing = Path(directory) if directory else None
+    if standing is None and "--resume" in rest:
+        standing = here().first("the run to resume", lambda: _unfinished(entry))
     module = load_experiment(name)
     about = Help(f"run {name}", f"{entry.summary} {_DESCRIPTION}", examples)
     settings = read_settings(Flags(), rest, entry, module, about, standing)
@@ -122,8 +126,8 @@ def _unfinished(entry: Entry) -> Path | None:
 def _carry_out(plan: _Plan) -> bool:
     """Runs one experiment; returns whether all of its claims hold."""
     as_json = plan.settings.options.json
-    directory = plan.standing or Store().new_directory(plan.entry.name)
-    if as_json:
+    directory = plan.standing or here().first("a new folder", lambda: Store().new_directory(plan.entry.name))
+    if as_json and not here().rank:
         _print_start(plan, directory)
     try:
         _run(plan, directory)
@@ -132,6 +136,8 @@ def _carry_out(plan: _Plan) -> bool:
             raise
         resume = shlex.join(["fingerpost", "run", plan.entry.typed, "--run-dir", short_path(directory)])
         raise KeyboardInterrupt(f"stopped; to go on: {resume}") from None
+    if here().rank:
+        return True  # rank 0 tells the outcome, and its exit status is the command's
     claims = RunFolder(directory).claims()
     if as_json:
         _print_end(plan, directory, claims)

@@ -195,7 +195,7 @@ def _train(
         loss = model.train().loss(batch.source.to(recipe.device), batch.target.to(recipe.device))
         mean = loss.total / loss.count
         mean.backward()
-        return {"loss": mean.detach()}
+        return {"loss": mean.detach(), "count": loss.count}
 
     result = train(
         model, optimizer, step, batches, steps=updates, seed=seed, run=run, stage=name, scheduler=schedule,

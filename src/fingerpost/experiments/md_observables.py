@@ -288,7 +288,7 @@ def _train(config: Config, run: Run, setting: Setting) -> dict[str, Any]:
 
     result = trainer.train(
         model, optimizer, step, batch, steps=config.steps, seed=config.seed, run=run, stage="fit",
-        scheduler=schedule, ema=0.95, throw=True,
+        scheduler=schedule, ema=0.95, throw=True, split=False,
     )  # fmt: skip
     assert result.averaged is not None
     return {"history": result.history, "theta": model.theta(result.averaged["moves"]).tolist()}

@@ -156,6 +156,7 @@ def _train(config: Config, run: Run, seed: int, mode: str, stage: str) -> dict[s
     result = trainer.train(
         net, optimizer, step, batches, steps=config.steps, seed=config.seed + seed, run=run, stage=stage,
         scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps),
+        split=False,  # the first dimension of a batch is time
     )  # fmt: skip
     history = {
         key: [row[key] for row in result.history] for key in ("loss", "nfe", "backward_nfe", "accepted")

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fingerpost.errors import InvalidValueError
+from fingerpost.errors import InvalidValueError, RunError
 from fingerpost.lab import rng
+from fingerpost.lab._ranks import here
+from fingerpost.lab._team import Team
 from fingerpost.lab.checkpoint import Checkpoint
+from fingerpost.lab.metrics import MetricsFile
 from fingerpost.lab.run import Run
 
 
@@ -30,6 +33,7 @@ class Plan:
     evaluate_every: int
     log_every: int
     throw: bool
+    split: bool
 
 
 @dataclass
@@ -104,15 +108,19 @@ class Loop:
     extra: dict[str, Any]
     step: int = 0
     stopped: str | None = None
+    save_due: bool = False
     _signalled: bool = field(default=False, repr=False)
+    _team: Team | None = field(default=None, repr=False)
 
-    def update(
-        self, step: Callable[[Any, Any], Mapping[str, Any]], batch: Any, clip_norm: float | None
-    ) -> Mapping[str, Any]:
-        """Makes one update along the signal that `step` fills in; returns what it returned."""
+    def update(self, plan: Plan, batch: Any, save_due: bool) -> Mapping[str, Any]:
+        """Makes one update along the signal that the step fills in; returns what it returned.
+
+        `save_due` says whether this process finds it time to save; the attribute becomes what rank 0 finds.
+        """
         self.optimizer.zero_grad()
-        values = step(self.model, batch)
+        values, self.save_due = self._signal(plan, batch, save_due)
         self._check_signal()
+        clip_norm = plan.clip_norm
         if clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters(), clip_norm)
         self.optimizer.step()
@@ -123,13 +131,25 @@ class Loop:
         self.step += 1
         return values
 
+    def _signal(self, plan: Plan, batch: Any, save_due: bool) -> tuple[Mapping[str, Any], bool]:
+        """Takes the step, here or on all ranks."""
+        if here().alone:
+            return plan.step(self.model, batch), save_due
+        if self._team is None:
+            self._team = Team(here(), self.model, self._parameters(), plan.split)
+        return self._team.step(plan.step, batch, save_due, numbers)
+
     def evaluate(self, evaluate: Callable[[Any], Mapping[str, Any]], seed: int) -> dict[str, Any]:
         """Evaluates the model, or its average where there is one, and leaves the random generators alone."""
         with rng.isolated_rng(seed, "evaluate", self.step):
-            if self.average is None:
-                return numbers(evaluate(self.model))
-            with self.average.in_place():
-                return numbers(evaluate(self.model))
+            values = here().together("an evaluation", lambda: self._evaluated(evaluate))
+        return here().first("the evaluation's numbers", lambda: values)
+
+    def _evaluated(self, evaluate: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+        if self.average is None:
+            return numbers(evaluate(self.model))
+        with self.average.in_place():
+            return numbers(evaluate(self.model))
 
     def judge_evaluation(self, row: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
         """Lets the judge and a plateau schedule hear an evaluation."""
@@ -147,10 +167,21 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "average": None if self.average is None else self.average.state,
-            "extra": {name: _get_state(item) for name, item in self.extra.items()},
             "judge": {"best": self.judge.best, "worse": self.judge.worse},
-            "rng": rng.get_states(),
+            **self._own_state(),
         }
+
+    def _own_state(self) -> dict[str, Any]:
+        """Returns what each process has for itself."""
+        extra = {name: _get_state(item) for name, item in self.extra.items()}
+        return {"extra": extra, "rng": rng.get_states()}
+
+    def others_states(self) -> dict[str, Any]:
+        """Returns what the other processes have for themselves, as more of the state; nothing when alone."""
+        if here().alone:
+            return {}
+        _, states = here().gather("a checkpoint", self._own_state, lambda state: state)
+        return {"others": states[1:]}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Puts back what `state` returned."""
@@ -162,10 +193,32 @@ class Loop:
         if self.average is not None:
             for key, value in state["average"].items():
                 self.average.state[key].copy_(value)
-        for name, item in self.extra.items():
-            _set_state(item, state["extra"][name])
         self.judge.best, self.judge.worse = state["judge"]["best"], state["judge"]["worse"]
-        rng.set_states(state["rng"])
+        own = self._own_part(state)
+        self._set_extra(own["extra"])
+        rng.set_states(own["rng"])
+
+    def _own_part(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Finds what this process saved for itself."""
+        others, rank, size = state.get("others", []), here().rank, here().size
+        if len(others) + 1 == size:
+            return others[rank - 1] if rank else state
+        if self.stopped is None:
+            raise RunError(
+                f"a checkpoint at step {self.step} was saved by {len(others) + 1} processes, and now there are {size}: "
+                "random numbers would go on otherwise. Resume with as many, or begin a new run"
+            )
+        return state  # nothing more is drawn
+
+    def _set_extra(self, states: Mapping[str, Any]) -> None:
+        for name, item in self.extra.items():
+            _set_state(item, states[name])
+
+    def end_equal(self) -> None:
+        """Gives all ranks what rank 0 keeps beside the model, so that they go on alike."""
+        states = here().first("the end of training", lambda: self._own_state()["extra"])
+        if here().rank:
+            self._set_extra(states)
 
     @property
     def _on_plateau(self) -> bool:
@@ -201,21 +254,26 @@ class Keeper:
 
     def resume(self) -> None:
         """Continues from the checkpoint where there is one, or begins one."""
-        if self._run is None:
+        run = self._run
+        if run is None:
             return
-        metrics = self._run.metrics
+        state, self.history = here().first(
+            f"the checkpoint of {self.stage!r}", lambda: self._standing(run.metrics)
+        )
+        if "step" in state:
+            self._loop.load(state)
+            self._saved = (self._loop.step, self._loop.stopped)
+
+    def _standing(self, metrics: MetricsFile) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Reads the saved state and its rows, or begins a checkpoint."""
         state = self._checkpoint.begin({"metrics": [metrics.cursor, metrics.cursor]})
         if "step" not in state:
             self._start = metrics.cursor
-            return
+            return state, []
         self._start, end = state["metrics"]
         metrics.jump(end)
-        rows = metrics.rows(self._start, end)
-        self.history = [
-            {k: v for k, v in row.items() if k != "stage"} for row in rows if row["stage"] == self.stage
-        ]
-        self._loop.load(state)
-        self._saved = (self._loop.step, self._loop.stopped)
+        rows = [row for row in metrics.rows(self._start, end) if row["stage"] == self.stage]
+        return state, [{k: v for k, v in row.items() if k != "stage"} for row in rows]
 
     def log(self, row: dict[str, Any]) -> None:
         """Keeps one row of numbers."""
@@ -224,19 +282,28 @@ class Keeper:
             values = dict(row)
             self._run.log(self.stage, values.pop("step"), **values)
 
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for another."""
+        return self._run is not None and time.monotonic() - self._saved_at >= self._seconds
+
     def save_when_due(self) -> None:
-        """Saves a checkpoint when the last one is old enough."""
-        if self._run is not None and time.monotonic() - self._saved_at >= self._seconds:
+        """Saves a checkpoint when it is time; among several processes rank 0's clock decides, once a step."""
+        if self.due if here().alone else self._loop.save_due:
             self.save()
 
     def save(self) -> None:
         """Saves a checkpoint, unless this very state was saved."""
-        now = (self._loop.step, self._loop.stopped)
-        if self._run is None or self._saved == now:
+        now, run = (self._loop.step, self._loop.stopped), self._run
+        if run is None or self._saved == now:
             return
-        self._checkpoint.save({**self._loop.state(), "metrics": [self._start, self._run.metrics.sync()]})
+        others = self._loop.others_states()
+        here().first(f"saving {self.stage!r}", lambda: self._write(run.metrics, others))
         self._saved = now
         self._saved_at = time.monotonic()
+
+    def _write(self, metrics: MetricsFile, others: Mapping[str, Any]) -> None:
+        self._checkpoint.save({**self._loop.state(), **others, "metrics": [self._start, metrics.sync()]})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fingerpost.errors import RunError
+from fingerpost.lab._ranks import here
 from fingerpost.lab.rng import isolated_rng
 from fingerpost.lab.run import Run
 from fingerpost.lab.store import Store
@@ -29,7 +30,8 @@ def run_experiment(
 ) -> Run:
     """Starts, resumes or finds finished one run of an experiment.
 
-    The global random generators are seeded from the configuration's ``seed`` inside, and given back after.
+    The global random generators are seeded from the configuration's ``seed`` inside, and given back after. Under
+    torchrun every process calls this alike, and rank 0 alone writes the folder.
 
     Args:
       module: The experiment: a module (or any object) with ``run(config, run)`` and perhaps
@@ -57,7 +59,7 @@ def run_experiment(
     experiment = name or module.__name__.rpartition(".")[2].replace("_", "-")
     importlib.import_module("torch")  # loaded now, so that the manifest and the generators below know it
     if directory is None:
-        directory = Store().new_directory(experiment)
+        directory = here().first("a new folder", lambda: Store().new_directory(experiment))
     facts = {"title": title, "summary": summary, "preset": preset, "resume": resume}
     run = Run.open(directory, experiment=experiment, config=config, command=command, **facts)
     _record(run)
@@ -71,6 +73,8 @@ def run_experiment(
 
 def _record(run: Run) -> None:
     """Takes the run into the index; the index is never the only copy, so a failure is a warning."""
+    if here().rank:
+        return
     try:
         Store().record(run.directory)
     except RunError as error:
@@ -81,6 +85,7 @@ def _carry_out(module: ModuleType | Any, config: Any, run: Run) -> None:
     try:
         with isolated_rng(run.seed, "run"):
             module.run(config, run)
+        here().together("the end of the experiment", lambda: None)
     except KeyboardInterrupt:
         run.close("interrupted")
         raise

@@ -4,8 +4,9 @@ Keys: ``format`` (1), ``id``, ``experiment``, ``title``, ``summary``, ``preset``
   (resolved),
 ``command`` (a list of words), ``git`` ({``revision``, ``dirty``}: dirty is the SHA-256 of the difference,
 null when clean; the whole is null outside git), ``python``, ``platform``, ``packages`` ({name: version}),
-``hardware`` ({``cpu``, ``cores``, ``memory_bytes``, ``gpus``}), ``threads``, ``started`` and ``finished``
-(UTC, ISO 8601), ``resumed`` (a list of {``at``, ``git``}), ``exit`` (``"completed"``, ``"interrupted"``,
+``hardware`` ({``cpu``, ``cores``, ``memory_bytes``, ``gpus``}), ``threads``, ``processes`` (of torchrun; left out
+when there is one), ``started`` and ``finished`` (UTC, ISO 8601), ``resumed`` (a list of {``at``, ``git``}),
+``exit`` (``"completed"``, ``"interrupted"``,
 ``"error: …"``; null while it runs, or when it was killed) and ``files`` ({path: SHA-256} of every other
 file, once finished).
 """

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from fingerpost._table import Table
 from fingerpost.errors import InvalidTypeError, InvalidValueError, RunError
 from fingerpost.lab import files, manifest
+from fingerpost.lab._ranks import here
+from fingerpost.lab._shadow import Shadow, SharedFiles
 from fingerpost.lab.claims import Claim
 from fingerpost.lab.folder import CLAIMS, CONTENTS, MANIFEST, METRICS, RunFolder, read_claims, read_rows
 from fingerpost.lab.lock import NAME as LOCK_NAME
@@ -53,8 +55,11 @@ class Run:
     Every method may be called again with the same arguments after a kill: claims and contents are replaced
     by name in place, logged lines that stand already are not repeated, finished stages are not run again.
 
+    Under torchrun every process makes the same calls. Rank 0 writes; the others write into a folder of their own that
+    they throw away, and receive what the experiment itself wrote into rank 0's, after each stage.
+
     Attributes:
-      directory: The run folder.
+      directory: The run folder; on other ranks than 0, until the run is closed, their own.
       id: The run's identifier, also the folder's name unless the folder was chosen by hand.
       preset: The preset's name.
       config: The resolved configuration, as JSON holds it.
@@ -74,6 +79,9 @@ class Run:
         self._stages: list[list[str]] = []
         self._begun: set[str] = set()
         self._trained: list[str] = []
+        self._home = directory
+        self._shadow: Shadow | None = None
+        self._shared = SharedFiles(directory)
         if lock is not None:
             self._claims = [claim.to_json() for claim in read_claims(directory)]
             self._contents = read_rows(directory / CONTENTS)
@@ -113,6 +121,34 @@ class Run:
         facts |= {"title": title, "summary": summary, "config": resolved_config(config)}
         facts["seed"] = facts["config"].get("seed", 0)
         facts["command"] = list(command)
+        opened: list[Run] = []
+
+        def begin() -> tuple[str, dict[str, Any], bool]:
+            opened.append(cls._open(path, facts, resume))
+            return str(path), opened[0]._facts, opened[0].finished
+
+        told = here().first("opening the run", begin)
+        run = opened[0] if opened else cls._follow(facts, *told)
+        if not run.finished:
+            run._shared.share()
+        return run
+
+    @classmethod
+    def _follow(cls, asked: dict[str, Any], path: str, facts: dict[str, Any], finished: bool) -> Run:
+        """Takes part in the run that rank 0 has opened, in a folder of its own."""
+        if manifest.config_digest(asked["experiment"], asked["config"]) != manifest.config_digest(
+            facts["experiment"], facts["config"]
+        ):
+            raise RunError(f"the processes of {path} have not one configuration: {_difference(facts, asked)}")
+        if finished:
+            return cls(Path(path), facts, None)
+        shadow = Shadow()
+        run = cls(shadow.directory, facts, FolderLock(shadow.directory))
+        run._shadow, run._home = shadow, Path(path)
+        return run
+
+    @classmethod
+    def _open(cls, path: Path, facts: dict[str, Any], resume: bool) -> Run:
         with files.naming_the_path(path):
             path.mkdir(parents=True, exist_ok=True)
         if (path / MANIFEST).exists():
@@ -134,17 +170,19 @@ class Run:
     def _begin(cls, path: Path, asked: dict[str, Any], lock: FolderLock) -> Run:
         """Creates or resumes under the lock; what was seen before it may have changed."""
         fresh = {"finished": None, "exit": None, "files": {}}
+        processes = {} if here().alone else {"processes": here().size}
         if not (path / MANIFEST).exists():
             facts = {"format": manifest.FORMAT, **asked, **manifest.environment(), "started": manifest.now()}
-            facts |= {"resumed": [], **fresh}
+            facts |= {"resumed": [], **fresh, **processes}
             files.write_json(path / MANIFEST, facts)  # first of all, so that the folder is known for a run's
             return cls(path, facts, lock)
         facts = _standing(path, asked)
         if facts.get("exit") == "completed":
             lock.release()
             return cls(path, facts, None)
-        here = {"at": manifest.now(), "git": manifest.git_state(Path.cwd())}
-        facts |= {"resumed": [*facts.get("resumed", []), here], **fresh}
+        now = {"at": manifest.now(), "git": manifest.git_state(Path.cwd())}
+        facts.pop("processes", None)
+        facts |= {"resumed": [*facts.get("resumed", []), now], **fresh, **processes}
         run = cls(path, facts, lock)
         files.write_json(path / MANIFEST, facts)  # last, so that a damaged folder is refused as it is
         return run
@@ -236,7 +274,8 @@ class Run:
 
         The global random generators are seeded from (the run's seed, the stage's name) inside, and given back
         outside. A stage that is under way when the run is killed runs again from its start, or from the
-        checkpoint that `train` left. When its result is on disk, its checkpoints are removed.
+        checkpoint that `train` left. When its result is on disk, its checkpoints are removed. Under torchrun all
+        ranks run `function`, and all get rank 0's result.
 
         Args:
           stage: The stage's name, unique in the run.
@@ -254,22 +293,32 @@ class Run:
                 f"stage {stage!r} was run before in this run; give each stage a name of its own"
             )
         self._begun.add(stage)
-        if path.exists():
-            return self._stored_result(path)
+        found = here().first(f"stage {stage!r}", lambda: [self._stored_result(path)] if path.exists() else [])
+        if not found:
+            found.append(self._carried_out(stage, function, path))
+        self._shared.share()
+        return found[0]
+
+    def _carried_out(self, stage: str, function: Callable[[], Any], path: Path) -> Any:
+        """Runs a stage on every rank, and stores rank 0's result."""
         facts: dict[str, Any] = {"stage": stage, "metrics": [self.metrics.cursor], "checkpoints": []}
         self._stages.append(facts["checkpoints"])
         try:
             with isolated_rng(self.seed, stage):
-                result = function()
+                result = here().together(f"the end of stage {stage!r}", function)
         finally:
             self._stages.pop()
-        facts["metrics"].append(self.metrics.sync())
-        files.write_text(path, _stage_text(facts, result))
-        return self._stored_result(path)
+
+        def store() -> Any:
+            facts["metrics"].append(self.metrics.sync())
+            files.write_text(path, _stage_text(facts, result))
+            return self._stored_result(path)
+
+        return here().first(f"storing stage {stage!r}", store)
 
     def progress(self, iterable: Iterable[T], description: str = "") -> Iterable[T]:
         """Returns `iterable` with a progress bar on standard error when that is a terminal."""
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or self._shadow is not None:
             return iterable
         from tqdm import tqdm
 
@@ -295,6 +344,8 @@ class Run:
     def close(self, reason: str | None) -> None:
         """Records why the run ended and releases the folder; a second call does nothing.
 
+        Under torchrun ``"completed"`` is a call that all ranks make.
+
         Args:
           reason: ``"completed"``, ``"interrupted"`` or ``"error: …"``; None records nothing (as a kill
             would).
@@ -303,14 +354,23 @@ class Run:
             return
         try:
             if reason == "completed":
-                self._complete()
-            if reason is not None:
-                self._facts |= {"exit": reason, "finished": manifest.now()}
-                files.write_json(self.directory / MANIFEST, self._facts)
+                here().first("completing the run", lambda: self._end(reason))
+                self.finished = True
+            elif reason is not None and self._shadow is None:
+                self._end(reason)
         finally:
             self.metrics.close()
             self._lock.release()
             self._lock = None
+            self.directory = self._home
+            if self._shadow is not None:
+                self._shadow.remove()
+
+    def _end(self, reason: str) -> None:
+        if reason == "completed":
+            self._complete()
+        self._facts |= {"exit": reason, "finished": manifest.now()}
+        files.write_json(self.directory / MANIFEST, self._facts)
 
     def _complete(self) -> None:
         self.metrics.cut()

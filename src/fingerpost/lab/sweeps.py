@@ -17,6 +17,7 @@ from typing import Any
 
 from fingerpost._table import Table
 from fingerpost.errors import ConfigError, InvalidValueError, RunError, did_you_mean
+from fingerpost.lab._ranks import here
 from fingerpost.lab.executors import make_executor
 from fingerpost.lab.files import read_json, write_json
 from fingerpost.lab.run import resolved_config
@@ -156,11 +157,13 @@ def sweep(
       sample_seed: Seeds the draw.
 
     Raises:
-      ConfigError: If a name is not in the configuration, or the executor is unknown.
+      ConfigError: If a name is not in the configuration, the executor is unknown, or torchrun started this.
       InvalidValueError: If a number is out of its range.
       RunError: If `directory` holds another sweep.
       KeyboardInterrupt: On Ctrl-C, once every worker has stopped; all runs can be resumed.
     """
+    if not here().alone:
+        raise ConfigError("a sweep starts processes of its own, so torchrun is not for it; use --jobs")
     if jobs < 1 or retries < 0:
         raise InvalidValueError(f"jobs is {jobs} and retries {retries}; give at least 1 and 0")
     engine, config = make_executor(executor), resolved_config(base)

@@ -2,7 +2,7 @@
 
 The signal is not this file's business: `step` fills ``.grad`` with whatever should be descended along
 (backpropagation, equilibrium propagation, feedback alignment, …). Then the loop clips, updates, schedules,
-averages, evaluates, logs.
+averages, evaluates, logs. Under torchrun each process takes rows of every batch, and the gradients are averaged.
 
 Example:
   >>> model = torch.nn.Linear(1, 1)
@@ -30,6 +30,8 @@ from torch import Tensor
 from fingerpost.errors import InvalidTypeError, InvalidValueError, NumericalError
 from fingerpost.lab import rng
 from fingerpost.lab._loop import Average, Judge, Keeper, Loop, Plan, numbers
+from fingerpost.lab._ranks import here
+from fingerpost.lab._team import begin_equal
 from fingerpost.lab.run import Run
 
 Step = Callable[[Any, Any], Mapping[str, Any]]
@@ -115,6 +117,7 @@ def train(
     log_every: int = 1,
     extra: Mapping[str, Any] | None = None,
     throw: bool = False,
+    split: bool = True,
     checkpoint_seconds: float = 30.0,
 ) -> TrainResult:
     """Trains `model` along the signal that `step` puts into ``.grad``; the module's docstring has an example.
@@ -122,10 +125,16 @@ def train(
     With a `run`, it keeps rows and checkpoints: killed at any moment and called again, it ends the same, to
     the bit. With `ema`, `evaluate` sees the average.
 
+    Under torchrun, rank r of n takes the rows r, r + n, … of every tensor (or NumPy array) whose first dimension is
+    that of the batch's first tensor; the gradients are averaged, weighted by rows, or by ``count`` where `step`
+    returns it. Then the gradient, and so the weights, are those of one process, up to rounding and the random
+    numbers of `step`.
+
     Args:
       model: Has ``state_dict`` and ``load_state_dict``, as every torch Module.
       optimizer: Any torch optimiser whose ``step()`` needs no closure (so not LBFGS).
-      step: ``step(model, batch)`` fills ``.grad`` of the parameters and returns numbers to log.
+      step: ``step(model, batch)`` fills ``.grad`` of the parameters and returns numbers to log. Under torchrun
+        the signal must be that of a mean: over rows, or over the number returned as ``count`` (words, pixels).
       batches: ``batches(k)`` gives the batch of step k = 0, 1, … from k and a seed alone (`minibatches`).
       steps: Updates to make in all.
       seed: Seeds the global random generators inside the loop (dropout and the like).
@@ -142,6 +151,8 @@ def train(
       log_every: Updates between logged rows; evaluations and the last step are always logged.
       extra: More state to keep, by name: torch Generators, or what has ``state_dict`` and its inverse.
       throw: Raises NumericalError when ``loss`` is not finite, instead of stopping as ``"diverged"``.
+      split: Whether processes divide the rows of a batch among them. Give False where a first dimension is not
+        samples, or the signal is not that of a mean; then each computes the whole batch.
       checkpoint_seconds: Wall-clock seconds between checkpoints; 0 saves after every step.
 
     Raises:
@@ -149,20 +160,23 @@ def train(
       RunError: The checkpoint cannot be read or written; the message names the path.
     """
     _check_ranges(optimizer, ema, steps=steps, clip_norm=clip_norm, patience=patience, log_every=log_every)
+    begin_equal(stage, model, optimizer, extra or {}, here())
     average = None if ema is None else Average(model, ema)
     loop = Loop(model, optimizer, scheduler, Judge(monitor, maximize, patience), average, dict(extra or {}))
     keeper = Keeper(run, stage, loop, checkpoint_seconds)
-    plan = Plan(step, batches, steps, clip_norm, evaluate, evaluate_every or steps, log_every, throw)
+    plan = Plan(step, batches, steps, clip_norm, evaluate, evaluate_every or steps, log_every, throw, split)
     return _run(loop, keeper, plan, seed)
 
 
 def _run(loop: Loop, keeper: Keeper, plan: Plan, seed: int) -> TrainResult:
-    with rng.isolated_rng(seed, keeper.stage):
+    apart = ("rank", here().rank) if here().rank else ()  # each process drops out other units
+    with rng.isolated_rng(seed, keeper.stage, *apart):
         keeper.resume()
         while loop.stopped is None and loop.step < plan.steps:
             _advance(loop, keeper, plan, seed)
         loop.stopped = loop.stopped or "steps"
         keeper.save()
+        loop.end_equal()
     averaged = loop.average and loop.average.state
     return TrainResult(keeper.history, loop.step, loop.stopped, loop.judge.best, averaged)
 
@@ -171,7 +185,7 @@ def _advance(loop: Loop, keeper: Keeper, plan: Plan, seed: int) -> None:
     """Makes one update, and evaluates, logs and saves when it is time."""
     row = {
         "step": loop.step + 1,
-        **numbers(loop.update(plan.step, plan.batches(loop.step), plan.clip_norm)),
+        **numbers(loop.update(plan, plan.batches(loop.step), keeper.due)),
     }
     if not math.isfinite(row.get("loss", 0.0)):
         if plan.throw:
