@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fingerpost.experiments._attention_translation_claims import ABOVE_ZERO
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Score
+from fingerpost.experiments._translation_scores import ABOVE_ZERO, PAPER, Score
 from fingerpost.lab import Claim, Run
 
 if TYPE_CHECKING:
     from fingerpost.experiments._attention_length_results import Judged
     from fingerpost.experiments.attention_length import Config
 
-PAPER = "Bahdanau, Cho and Bengio 2014, https://arxiv.org/abs/1409.0473"
 ROBUST = f"{PAPER}, section 5.1"
 TARGET = "target set before the run"
 CONTROL = "control of this experiment"

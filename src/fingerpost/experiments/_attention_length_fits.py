@@ -65,11 +65,8 @@ def write_lines(run: Run, count: int, name: str, lines: Sequence[str]) -> None:
 
 
 def words_of(config: Config, side: Side, found: Sequence[Any]) -> list[str]:
-    """Translations with spaces between their words, whatever the model's own pieces are."""
-    output = translation.output_of(found)
-    if config.segmentation == "words":
-        return output.tokens
-    return [" ".join(side.text.target_words.tokenize(line)) for line in output.lines]
+    """Translations with spaces between their words."""
+    return translation.output_of(found).words(config.segmentation, side.text.target_words)
 
 
 def tested_by(translator: Any, side: Side, count: int, config: Config) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fingerpost.experiments._attention_length_fits import Found
 from fingerpost.experiments._attention_length_text import Side
 from fingerpost.experiments._attention_translation_fits import MEASURES
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Score, Scores
+from fingerpost.experiments._translation_scores import Score, Scores, trainings_table
 from fingerpost.experiments.attention_length import LEAST
 from fingerpost.lab import Run
 
@@ -133,7 +133,7 @@ def show(config: Config, side: Side, found: Found, run: Run) -> None:
     pictures.where(config, scored, found, run)
     searches_table(config, side, found, judged, run)
     pictures.maps(config, found, run)
-    trainings_table(found, judged, run)
+    run.table("trainings", trainings_table(found.facts, outcomes(judged), run.seed))
     learning.learning(side.text, found, run)  # pyright: ignore[reportArgumentType]
     examples_table(config, side, found, run)
     claims.state(config, judged, run)
@@ -362,24 +362,13 @@ def searches_table(config: Config, side: Side, found: Found, judged: Judged, run
     run.table("searches", Table(heads, rows, title="Other searches", caption=caption, digits=4))
 
 
-def trainings_table(found: Found, judged: Judged, run: Run) -> None:
-    """Every training: what it cost and what came of it."""
-    rows = []
-    for kind, facts in found.facts.items():
-        first, last = (judged.whole[kind][k].of_each() for k in (0, -1))
-        for k, one in enumerate(facts):
-            rows.append(
-                [
-                    MODELS[kind], run.seed + k, one["parameters"], one["updates"], one["cpu_seconds"], one["words"],
-                    one["curve"][-1][1], first[k], last[k], one["device"],
-                ]
-            )  # fmt: skip
-    heads = [
-        "model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity", "BLEU alone",
-        "BLEU of the longest", "device",
-    ]  # fmt: skip
-    caption = "CPU seconds are those of the process, evaluations among them; words are target words over these seconds."
-    run.table("trainings", Table(heads, rows, title="Trainings", caption=caption, digits=4))
+def outcomes(judged: Judged) -> dict[str, dict[str, list[float]]]:
+    """What came of each training, of single pairs and of the most that are joined."""
+    places = {"BLEU alone": 0, "BLEU of the longest": -1}
+    return {
+        head: {kind: whole[place].of_each() for kind, whole in judged.whole.items()}
+        for head, place in places.items()
+    }
 
 
 def examples_table(config: Config, side: Side, found: Found, run: Run) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Score
+from fingerpost.experiments._translation_scores import ABOVE_ZERO, PAPER, Score
 from fingerpost.lab import Claim, MeanInterval
 
 if TYPE_CHECKING:
     from fingerpost.experiments._attention_numbers_results import Judged
 
-PAPER = "Bahdanau, Cho and Bengio 2014, https://arxiv.org/abs/1409.0473"
 PREMISE = "premise of this experiment"
 RIGHT = "% right in every word"
 POINTS = "points of percent right"
-ABOVE_ZERO = 1e-9
-"""Bounds are part of what they allow: models of equal translations would hold at 0."""
 SOLVED = 95.0
 """Percent right from which attention is said to have learnt the trained lengths."""
 KEPT_BLEU, KEPT_RIGHT = 3.0, 5.0

@@ -15,7 +15,7 @@ from fingerpost.experiments import _translation_pictures as pictures
 from fingerpost.experiments._attention_numbers_fits import MEASURES, Found, drawn_beyond
 from fingerpost.experiments._attention_numbers_text import PART, Text, language
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Bucket, Score, Scores, buckets
+from fingerpost.experiments._translation_scores import Bucket, Scores, buckets, trainings_table
 from fingerpost.lab import MeanInterval, Run, mean_interval
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def show(config: Config, text: Text, found: Found, run: Run) -> None:
     map_figure(config, found, text, judged, run)
     measured = reading_of(found)
     reading_table(judged, measured, run)
-    trainings_table(found, judged, run)
+    run.table("trainings", trainings_table(found.facts, outcomes(found, judged), run.seed))
     examples_table(found, text, judged, run)
     state(config, judged, measured, run)
 
@@ -137,10 +137,6 @@ def reordered(config: Config) -> bool:
     return first == {True, False}
 
 
-def _cells(score: Score) -> list[Any]:
-    return [score.mean, format_interval(score.interval, 4)]
-
-
 def _parts(judged: Judged) -> list[tuple[str, Any]]:
     """Trained lengths, those beyond, and ranges of both."""
     whole = [("trained lengths", judged.trained), ("beyond", judged.beyond)]
@@ -154,9 +150,9 @@ def scores_table(judged: Judged, run: Run) -> None:
     for name, mask in _parts(judged):
         for kind, right in judged.right.items():
             each = ", ".join(f"{value:.1f}" for value in right.of_each(mask))
-            above = ["–", "–"] if kind == "search" else _cells(judged.right["search"].gap(right, mask))
-            cells = [name, int(mask.sum()), MODELS[kind], *_cells(right.score(mask)), each, *above]
-            rows.append([*cells, *_cells(judged.bleu[kind].score(mask))])
+            above = ["–", "–"] if kind == "search" else judged.right["search"].gap(right, mask).cells
+            cells = [name, int(mask.sum()), MODELS[kind], *right.score(mask).cells, each, *above]
+            rows.append([*cells, *judged.bleu[kind].score(mask).cells])
     caption = (
         f"{judged.name}; means over {judged.trainings} training{'s' if judged.trainings > 1 else ''} of each model. "
         "Right: the whole output is the reference. Intervals of 95 %: bootstrap over numbers, differences paired; "
@@ -305,25 +301,16 @@ def _mean_cells(mean: MeanInterval) -> list[Any]:
     return [mean.mean, format_interval(mean.interval)]
 
 
-def trainings_table(found: Found, judged: Judged, run: Run) -> None:
-    """Every training: what it cost and what came of it."""
-    rows = []
-    for kind, facts in found.facts.items():
-        masks = judged.trained, judged.beyond
-        scores = [judged.right[kind].of_each(mask) if mask.any() else [None] * len(facts) for mask in masks]
-        for k, one in enumerate(facts):
-            rows.append(
-                [
-                    MODELS[kind], run.seed + k, one["parameters"], one["updates"], one["cpu_seconds"], one["words"],
-                    one["curve"][-1][1], *(score[k] for score in scores), one["device"],
-                ]
-            )  # fmt: skip
-    heads = [
-        "model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity",
-        "right, trained lengths (%)", "right, beyond (%)", "device",
-    ]  # fmt: skip
-    caption = "CPU seconds are those of the process, evaluations among them; words are target words over these seconds."
-    run.table("trainings", Table(heads, rows, title="Trainings", caption=caption, digits=4))
+def outcomes(found: Found, judged: Judged) -> dict[str, dict[str, list[Any]]]:
+    """What came of each training."""
+    masks = {"right, trained lengths (%)": judged.trained, "right, beyond (%)": judged.beyond}
+    return {
+        head: {
+            kind: judged.right[kind].of_each(mask) if mask.any() else [None] * len(facts)
+            for kind, facts in found.facts.items()
+        }
+        for head, mask in masks.items()
+    }
 
 
 def examples_table(found: Found, text: Text, judged: Judged, run: Run) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Score
+from fingerpost.experiments._translation_scores import ABOVE_ZERO, PAPER, Score
 from fingerpost.lab import Claim, Run
 
 if TYPE_CHECKING:
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from fingerpost.experiments._attention_translation_text import Direction
     from fingerpost.experiments.attention_translation import Config
 
-PAPER = "Bahdanau, Cho and Bengio 2014, https://arxiv.org/abs/1409.0473"
 TARGET = "target that the run was given"
 UNIT = "BLEU of words"
-ABOVE_ZERO = 1e-9
-"""Bounds are part of what they allow: models of equal translations would hold at 0."""
 
 
 def state(config: Config, side: Direction, found: Found, judged: Judged, run: Run) -> None:

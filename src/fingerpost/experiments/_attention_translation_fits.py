@@ -48,10 +48,8 @@ def measure(config: Config, side: Direction, run: Run) -> Found:
 
 
 def words_of(config: Config, side: Direction, tested: dict[str, Any]) -> list[str]:
-    """Translations with spaces between their words, whatever the model's own pieces are."""
-    if config.segmentation == "words":
-        return tested["tokens"]
-    return [" ".join(side.target_words.tokenize(line)) for line in tested["lines"]]
+    """Translations with spaces between their words."""
+    return translation.Output(tested["lines"], tested["tokens"]).words(config.segmentation, side.target_words)
 
 
 def tested_by(translator: Any, side: Direction, recipe: translation.Recipe) -> dict[str, Any]:

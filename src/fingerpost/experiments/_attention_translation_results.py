@@ -14,7 +14,7 @@ from fingerpost.experiments import _attention_translation_pictures as pictures
 from fingerpost.experiments._attention_translation_fits import MEASURES, Found
 from fingerpost.experiments._attention_translation_text import Direction
 from fingerpost.experiments._translation import MODELS
-from fingerpost.experiments._translation_scores import Bucket, Score, Scores, buckets
+from fingerpost.experiments._translation_scores import Bucket, Scores, buckets, trainings_table
 from fingerpost.lab import Run, mean_interval, paired_interval
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def show(config: Config, side: Direction, found: Found, run: Run) -> None:
     pictures.maps(side, found, run)
     alignments_table(side, found, judged, run)
     pictures.learning(side, found, run)
-    trainings_table(side, found, judged, run)
+    title = f"Trainings, {side.name}"
+    run.table(
+        f"trainings{side.suffix}", trainings_table(found.facts, outcomes(found, judged), run.seed, title)
+    )
     examples_table(side, found, judged, run)
     claims.state(config, side, found, judged, run)
 
@@ -109,18 +112,14 @@ def over_trainings(scores: Scores, rows: Any = None, other: Scores | None = None
     return format_interval(both.interval, 4)
 
 
-def _cells(score: Score) -> list[Any]:
-    return [score.mean, format_interval(score.interval, 4)]
-
-
 def scores_table(side: Direction, found: Found, judged: Judged, run: Run) -> None:
     """Every model on the whole test set."""
     rows = []
     for kind, tested in found.tested.items():
-        cells = _cells(judged.words[kind].score())
-        cells += [over_trainings(judged.words[kind]), *_cells(judged.lines[kind].score())]
+        cells = judged.words[kind].score().cells
+        cells += [over_trainings(judged.words[kind]), *judged.lines[kind].score().cells]
         perplexity = float(np.mean([one["perplexity"] or np.nan for one in tested]))
-        rows.append([MODELS[kind], *cells, *_cells(judged.letters[kind].score()), perplexity])
+        rows.append([MODELS[kind], *cells, *judged.letters[kind].score().cells, perplexity])
     signatures = "; ".join(
         part["search"].metric.signature() for part in (judged.words, judged.lines, judged.letters)
     )
@@ -146,10 +145,10 @@ def parts_table(side: Direction, judged: Judged, run: Run) -> None:
     best = judged.words["search"]
     for name, mask in judged.parts:
         for kind, scores in judged.words.items():
-            cells = [name, int(mask.sum()), MODELS[kind], *_cells(scores.score(mask))]
+            cells = [name, int(mask.sum()), MODELS[kind], *scores.score(mask).cells]
             apart: list[Any] = [None, "–", "–"]
             if kind != "search":
-                apart = [*_cells(best.gap(scores, mask)), over_trainings(best, mask, scores)]
+                apart = [*best.gap(scores, mask).cells, over_trainings(best, mask, scores)]
             rows.append(cells + apart)
     heads = [
         "sentences", "number", "model", "BLEU of words", "over sentences", "attention above by", "over sentences ",
@@ -194,27 +193,15 @@ def alignments_table(side: Direction, found: Found, judged: Judged, run: Run) ->
     )
 
 
-def trainings_table(side: Direction, found: Found, judged: Judged, run: Run) -> None:
-    """Every training: what it cost and what came of it."""
-    rows = []
-    for kind, facts in found.facts.items():
-        scores = judged.words[kind].of_each()
-        for k, (one, score) in enumerate(zip(facts, scores)):
-            rows.append(
-                [
-                    MODELS[kind], run.seed + k, one["parameters"], one["updates"], one["cpu_seconds"], one["words"],
-                    one["curve"][-1][1], sum(not line for line in found.tested[kind][k]["lines"]), score, one["device"],
-                ]
-            )  # fmt: skip
-    heads = [
-        "model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity", "empty outputs",
-        "BLEU of words", "device",
-    ]  # fmt: skip
-    caption = "CPU seconds are those of the process, evaluations among them; words are target words over these seconds."
-    run.table(
-        f"trainings{side.suffix}",
-        Table(heads, rows, title=f"Trainings, {side.name}", caption=caption, digits=4),
-    )
+def outcomes(found: Found, judged: Judged) -> dict[str, dict[str, list[Any]]]:
+    """What came of each training."""
+    return {
+        "empty outputs": {
+            kind: [sum(not line for line in one["lines"]) for one in tested]
+            for kind, tested in found.tested.items()
+        },
+        "BLEU of words": {kind: scores.of_each() for kind, scores in judged.words.items()},
+    }
 
 
 def examples_table(side: Direction, found: Found, judged: Judged, run: Run) -> None:

@@ -52,11 +52,16 @@ def recipe_of(config: Any) -> Recipe:
     return Recipe(**{name: getattr(config, name) for name in shared})
 
 
+def check_least(config: Any, least: int, *names: str) -> None:
+    """Raises ConfigError where one of the settings named is less."""
+    for name in names:
+        if getattr(config, name) < least:
+            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least {least}")
+
+
 def check_recipe(config: Any) -> None:
     """Raises ConfigError for settings that can't work; imports no torch."""
-    for name in ("embedding", "hidden", "epochs", "batch_size", "beam"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    check_least(config, 1, "embedding", "hidden", "epochs", "batch_size", "beam")
     if not 0 <= config.dropout < 1:
         raise ConfigError(f"dropout is {config.dropout}; expected a probability, at least 0 and less than 1")
     if not config.rate > 0:
@@ -239,6 +244,12 @@ class Output(NamedTuple):
     lines: list[str]
     tokens: list[str]
 
+    def words(self, segmentation: str, tokenizer: Any) -> list[str]:
+        """Lines with spaces between their words, whatever the model's own pieces are."""
+        if segmentation == "words":
+            return self.tokens
+        return [" ".join(tokenizer.tokenize(line)) for line in self.lines]
+
 
 def translations(translator: Any, lines: Sequence[str], recipe: Recipe) -> list[Any]:
     """The best `Translation` of each line."""
@@ -249,21 +260,6 @@ def output_of(found: Sequence[Any]) -> Output:
     """Lines and tokens of translations; the end of a sentence is no token."""
     tokens = [" ".join(t.target_words[:-1] if t.complete else t.target_words) for t in found]
     return Output([t.text for t in found], tokens)
-
-
-def tokens_of(segmenter: Any, lines: Sequence[str]) -> list[str]:
-    """Lines as a segmenter cuts them, pieces joined by spaces."""
-    return [" ".join(segmenter.split(line)) for line in lines]
-
-
-def alignment_of(translator: Any, source: str, target: str, device: str) -> Any:
-    """α (target, source), ends among them, of a forced pass along a given translation."""
-    ids = [
-        torch.tensor([segmenter.encode(line)], device=device)
-        for segmenter, line in ((translator.source_segmenter, source), (translator.target_segmenter, target))
-    ]
-    with torch.no_grad():
-        return translator.model.alignments(*ids)[0].cpu()
 
 
 def finite(value: float) -> float | None:

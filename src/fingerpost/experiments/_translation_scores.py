@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
 from fingerpost._lazy import lazy_import
+from fingerpost._table import Table, format_interval
+from fingerpost.experiments._translation import MODELS
 from fingerpost.lab import Claim, MeanInterval, Run, mean_interval
 
 np = lazy_import("numpy")
+
+PAPER = "Bahdanau, Cho and Bengio 2014, https://arxiv.org/abs/1409.0473"
+ABOVE_ZERO = 1e-9
+"""Bounds are part of what they allow: models of equal translations would hold at 0."""
 
 
 class Score(NamedTuple):
@@ -23,6 +29,36 @@ class Score(NamedTuple):
     def interval(self) -> tuple[float, float]:
         """The interval alone, as `Claim` takes it."""
         return self.low, self.high
+
+    @property
+    def cells(self) -> list[Any]:
+        """What a table says: the mean, and the interval."""
+        return [self.mean, format_interval(self.interval, 4)]
+
+
+def trainings_table(
+    facts: Mapping[str, Sequence[Mapping[str, Any]]],
+    outcomes: Mapping[str, Mapping[str, Sequence[Any]]],
+    seed: int,
+    title: str = "Trainings",
+) -> Table:
+    """Every training: what it cost and what came of it.
+
+    Args:
+      facts: By model, those of each training, as `_translation.trained` gives them.
+      outcomes: By heading, for each model a number for each training.
+      seed: The first training's seed.
+      title: The table's.
+    """
+    rows = []
+    for kind, each in facts.items():
+        for k, one in enumerate(each):
+            cost = [one[key] for key in ("parameters", "updates", "cpu_seconds", "words")]
+            came = [values[kind][k] for values in outcomes.values()]
+            rows.append([MODELS[kind], seed + k, *cost, one["curve"][-1][1], *came, one["device"]])
+    heads = ["model", "seed", "parameters", "updates", "CPU seconds", "words a second", "held-out perplexity"]
+    caption = "CPU seconds are those of the process, evaluations among them; words are target words over these seconds."
+    return Table([*heads, *outcomes, "device"], rows, title=title, caption=caption, digits=4)
 
 
 def decided(

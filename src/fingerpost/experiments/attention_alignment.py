@@ -115,9 +115,7 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"words is {config.words}; a sentence of {lengths[-1]} words, each at most once, needs as many"
         )
-    for name in ("tests", "pairs", "agreeing", "held", "phrases"):
-        if getattr(config, name) < 2:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 2")
+    translation.check_least(config, 2, "tests", "pairs", "agreeing", "held", "phrases")
     if config.between < 1:
         raise ConfigError(f"between is {config.between}; it must be at least 1, or no noun is far")
     _check_names("variants", config.variants, VARIANTS, ("additive",))

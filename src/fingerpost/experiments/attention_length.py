@@ -111,12 +111,8 @@ def check(config: Config) -> None:
         raise ConfigError(
             "--test-source-file or --held-source-file is given without --source-file: give the text to train on as well"
         )
-    for name in ("minimum", "limit", "held", "seeds", "trained"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    for name in ("vocabulary", "examples", "draw", "seed"):
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 0")
+    translation.check_least(config, 1, "minimum", "limit", "held", "seeds", "trained")
+    translation.check_least(config, 0, "vocabulary", "examples", "draw", "seed")
     if config.longest < max(2, config.trained):
         raise ConfigError(
             f"longest is {config.longest}; it must be at least 2, and at least trained, which is {config.trained}"

@@ -75,12 +75,8 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ConfigError for settings that can't work, MissingExtraError without num2words; imports no torch."""
-    for name in ("digits", "tests", "held", "seeds"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    for name in ("draw", "seed"):
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 0")
+    translation.check_least(config, 1, "digits", "tests", "held", "seeds")
+    translation.check_least(config, 0, "draw", "seed")
     if config.longest < SHORTEST or config.examples < config.longest:
         raise ConfigError(
             f"longest is {config.longest} and examples {config.examples}; expected at least {SHORTEST} words, and as many pairs"

@@ -105,9 +105,7 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"measured is {lengths}; expected lengths of at least 4 that rise, three of them between shortest and longest"
         )
-    for name in ("words", "sentences", "tests", "pairs", "held"):
-        if getattr(config, name) < 2:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 2")
+    translation.check_least(config, 2, "words", "sentences", "tests", "pairs", "held")
     if config.units < LEAST_UNITS or config.audit_longest < 2:
         raise ConfigError(
             f"units is {config.units} and audit_longest {config.audit_longest}; an audit needs {LEAST_UNITS} parts, and "

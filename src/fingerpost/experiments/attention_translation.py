@@ -118,12 +118,8 @@ def check(config: Config) -> None:
             f"attention-translation reads your own text, and --source-file is not given: {HOW_TO_GIVE}"
         )
     check_text(config)
-    for name in ("minimum", "limit", "tests", "held", "seeds"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    for name in ("vocabulary", "examples", "draw", "seed"):
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} is {getattr(config, name)}; it must be at least 0")
+    translation.check_least(config, 1, "minimum", "limit", "tests", "held", "seeds")
+    translation.check_least(config, 0, "vocabulary", "examples", "draw", "seed")
     edges = config.edges
     if list(edges) != sorted(set(edges)) or min(edges, default=1) < 1:
         raise ConfigError(f"edges are {edges}; give lengths in words, at least 1 and increasing")
