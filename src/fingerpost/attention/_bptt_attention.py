@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fingerpost.attention._bptt_unit import Slices, UnitBackward, UnitTape
+from fingerpost.attention._cache import rows_at_once
 
 NEAR = 2**17
 """Numbers of a tanh that are held at a time: as many as stay in a processor's own cache until they are added up."""
@@ -105,7 +106,7 @@ class _Search(torch.autograd.Function):
 
 def _near(keys: Tensor) -> int:
     """How many sentences of keys (B, S, a) a step looks at together; all of them where that saves nothing."""
-    return max(1, NEAR // max(1, keys.shape[1] * keys.shape[2])) if keys.device.type == "cpu" else len(keys)
+    return rows_at_once(keys, keys.shape[1] * keys.shape[2], NEAR)
 
 
 class _SearchBackward:

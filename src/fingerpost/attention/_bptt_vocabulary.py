@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fingerpost.attention._cache import rows_at_once
+
 CHUNK = 5_000_000
 """Numbers of logits that are held at a time, at most."""
 NEAR = 2**18
@@ -71,7 +73,7 @@ def _likelihood(
 def _exponentials(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Writes exp(x − max) over each row; returns the rows' max and Σ exp(x − max), (N, 1) each."""
     top, mass = scores.new_empty(len(scores), 1), scores.new_empty(len(scores), 1)
-    some = max(1, NEAR // scores.shape[1]) if scores.device.type == "cpu" else len(scores)
+    some = rows_at_once(scores, scores.shape[1], NEAR)
     for rows, largest, added in zip(scores.split(some), top.split(some), mass.split(some)):
         torch.amax(rows, 1, keepdim=True, out=largest)
         torch.sum(rows.sub_(largest).exp_(), 1, keepdim=True, out=added)

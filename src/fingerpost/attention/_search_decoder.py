@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fingerpost.attention._cache import rows_at_once
 from fingerpost.attention.decoder import Decoder, Encoded
 from fingerpost.attention.scores import AbstractAttention, AdditiveAttention, masked_softmax
 
@@ -183,7 +184,7 @@ def _scores(attention: AbstractAttention, query: Tensor, keys: Tensor) -> Tensor
         return attention.score(query, keys.unsqueeze(1))
     queries, (sentences, positions, size) = attention.query(query), keys.shape
     width = queries.shape[1]
-    some = max(1, ROOM // (width * positions * size))
+    some = rows_at_once(keys, width * positions * size, ROOM)
     room = keys.new_empty(min(some, sentences), width, positions, size)
     scores = keys.new_empty(sentences, width, positions)
     for mine, theirs, found in zip(keys.split(some), queries.split(some), scores.split(some)):
